@@ -1,0 +1,1 @@
+"""Centre: journal to alarms to tickets."""

@@ -1,0 +1,1 @@
+"""One module a figure; each prints one JSON line last."""

@@ -1,0 +1,1 @@
+"""Centre: HTTP, WebSocket and the page."""

@@ -1,0 +1,1 @@
+"""Edge: equipment to frames on MQTT."""

@@ -1,0 +1,1 @@
+"""Centre: MQTT to journal, journal to history store."""

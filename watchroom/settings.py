@@ -1,0 +1,67 @@
+"""Settings of a process: command line, then environment ``WATCHROOM_...``, then the default."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class MqttSettings(BaseModel):
+    """How to reach the backbone broker."""
+
+    host: str = Field(default="127.0.0.1", description="Broker host")
+    port: int = Field(default=1883, ge=1, le=65535, description="Broker port")
+    username: str | None = Field(default=None, description="User name at the broker")
+    password: SecretStr | None = Field(default=None, description="Password at the broker")
+    tls: bool = Field(default=False, description="Speak TLS to the broker")
+    ca_file: Path | None = Field(default=None, description="CA certificate for TLS; the system's store if empty")
+
+
+class HttpSettings(BaseModel):
+    """Where the pages are served."""
+
+    host: str = Field(default="127.0.0.1", description="Address the dashboard listens on")
+    port: int = Field(default=8080, ge=1, le=65535, description="Port of the dashboard")
+    public_url: str | None = Field(default=None, description="URL that people use, for links in messages")
+    tls_cert: Path | None = Field(default=None, description="Certificate chain (PEM); with tls_key turns on HTTPS")
+    tls_key: Path | None = Field(default=None, description="Private key (PEM)")
+
+
+class Settings(BaseSettings):
+    """Settings shared by the services of one box."""
+
+    model_config = SettingsConfigDict(env_prefix="WATCHROOM_", env_nested_delimiter="__", extra="ignore")
+
+    data: Path = Field(default=Path("watchroom-data"), description="Folder for journal, databases and outboxes")
+    database: str | None = Field(
+        default=None, description="SQLAlchemy URL of alarms and tickets; SQLite in the data folder if empty"
+    )
+    store: str = Field(
+        default="duckdb", description="History store: duckdb, or influxdb://HOST:PORT/ORG/BUCKET, token in WATCHROOM_STORE_TOKEN"
+    )
+    store_token: SecretStr | None = Field(default=None, description="Token of the history store")
+    admin_password: SecretStr | None = Field(
+        default=None, description="Password of the first account 'admin'; without it a one-time link is printed"
+    )
+    key: SecretStr | None = Field(
+        default=None, description="Key for hashing card numbers and persons; made and kept in the data folder if empty"
+    )
+    log: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Least severe level logged")
+    demo: bool = Field(default=False, description="Offer the scenario buttons; set by 'watchroom up'")
+    mqtt: MqttSettings = MqttSettings()
+    http: HttpSettings = HttpSettings()
+
+    @property
+    def database_url(self) -> str:
+        """SQLAlchemy URL of the SQL database."""
+        return self.database or f"sqlite:///{self.data / 'watchroom.sqlite'}"
+
+    @property
+    def public_url(self) -> str:
+        """URL of the pages, without a slash at its end."""
+        scheme = "https" if self.http.tls_cert else "http"
+        host = "127.0.0.1" if self.http.host in {"0.0.0.0", "::"} else self.http.host
+        return (self.http.public_url or f"{scheme}://{host}:{self.http.port}").rstrip("/")
