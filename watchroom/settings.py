@@ -40,7 +40,8 @@ class Settings(BaseSettings):
         default=None, description="SQLAlchemy URL of alarms and tickets; SQLite in the data folder if empty"
     )
     store: str = Field(
-        default="duckdb", description="History store: duckdb, or influxdb://HOST:PORT/ORG/BUCKET, token in WATCHROOM_STORE_TOKEN"
+        default="duckdb",
+        description="History store: duckdb, or influxdb://HOST:PORT/ORG/BUCKET, token in WATCHROOM_STORE_TOKEN",
     )
     store_token: SecretStr | None = Field(default=None, description="Token of the history store")
     admin_password: SecretStr | None = Field(

@@ -91,7 +91,9 @@ class YamlFile:
         if first["type"] == "missing":
             return self.error((*place, str(last)), "this key is missing")
         message = first["msg"].removeprefix("Value error, ")
-        return self.error(place, message, hint="" if repr(first["input"]) in message else f"found {_short(first['input'])}")
+        return self.error(
+            place, message, hint="" if repr(first["input"]) in message else f"found {_short(first['input'])}"
+        )
 
 
 def _short(value: object) -> str:
@@ -141,7 +143,11 @@ class _Loader(yaml.SafeLoader):
 
 
 _Loader.yaml_implicit_resolvers = {
-    first: [(tag, regexp) for tag, regexp in resolvers if tag != "tag:yaml.org,2002:bool" and tag != "tag:yaml.org,2002:timestamp"]
+    first: [
+        (tag, regexp)
+        for tag, regexp in resolvers
+        if tag != "tag:yaml.org,2002:bool" and tag != "tag:yaml.org,2002:timestamp"
+    ]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 
