@@ -11,12 +11,12 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry, Counter, Gauge
-from watchroom.births import BirthStore
-from watchroom.frames import SampleFrame, decode
-from watchroom.journal import Journal, Record
 
 from ingest.store import HistoryStore, SampleBatch
+from watchroom.births import BirthStore
 from watchroom.errors import ContractError, StoreError
+from watchroom.frames import SampleFrame, decode
+from watchroom.journal import Journal, Record
 
 log = structlog.get_logger(__name__)
 

@@ -17,9 +17,9 @@ from influxdb_client import InfluxDBClient
 from influxdb_client.client.write_api import SYNCHRONOUS
 from influxdb_client.rest import ApiException
 from urllib3.exceptions import HTTPError
-from watchroom.disk import Disk, RealDisk
 
 from ingest.store import Buckets, SampleBatch
+from watchroom.disk import Disk, RealDisk
 from watchroom.errors import ConfigError, StoreError
 from watchroom.signals import USABLE
 
@@ -165,7 +165,8 @@ def flux_range(bucket: str, site: str, keys: Sequence[str], *, start_ms: int, en
     return (
         f"data = from(bucket: {_flux(bucket)})\n"
         f"  |> range(start: time(v: {start_ms * 1_000_000}), stop: time(v: {end_ms * 1_000_000}))\n"
-        f'  |> filter(fn: (r) => r._measurement == "{MEASUREMENT}" and r._field == "value" and r.site == {_flux(site)})\n'
+        f'  |> filter(fn: (r) => r._measurement == "{MEASUREMENT}" and r._field == "value")\n'
+        f"  |> filter(fn: (r) => r.site == {_flux(site)})\n"
         f"  |> filter(fn: (r) => {wanted})\n{aggregates}\n"
     )
 

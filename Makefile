@@ -1,0 +1,44 @@
+# Two commands do all the set-up they need: make up, make test. PYTHON chooses the interpreter (3.11 or newer).
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+SOURCES := pyproject.toml hatch_build.py $(shell find dashboard/web -type f -not -path '*/node_modules/*' 2>/dev/null)
+PACKAGES := watchroom gateway ingest alarms dashboard simulators benchmarks tests
+
+.DEFAULT_GOAL := help
+.PHONY: help up test bench lint web-test clean
+
+help:
+	@echo 'make up     run a whole simulated compound on http://127.0.0.1:8080  (ARGS="--port 9000 --scenario burst_pipe")'
+	@echo 'make test   run all tests  (ARGS="-k burst")'
+	@echo 'make bench  measure; results in build/bench.json'
+	@echo 'make lint   ruff, mypy'
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo 'Watchroom needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 ...'; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: $(BIN)/python $(SOURCES)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	@touch $@
+
+$(VENV)/.installed-test: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test]'
+	@touch $@
+
+up: $(VENV)/.installed
+	$(BIN)/watchroom up $(ARGS)
+
+test: $(VENV)/.installed-test
+	$(BIN)/python -m pytest $(ARGS)
+
+bench: $(VENV)/.installed-test
+	$(BIN)/python -m benchmarks $(ARGS)
+
+lint: $(VENV)/.installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache dashboard/static dashboard/web/node_modules

@@ -1,0 +1,5 @@
+"""``python -m watchroom`` is the command ``watchroom``."""
+
+from watchroom.cli import main
+
+main()

@@ -1,0 +1,245 @@
+"""The command ``watchroom``. Imports the services lazily: each process loads only what it runs."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from watchroom import __version__
+from watchroom.errors import ConfigError, WatchroomError
+from watchroom.settings import Settings
+
+Handler = Callable[[argparse.Namespace], int]
+DEMO_SITE = Path(__file__).parent.parent / "sites" / "spruce-court"
+
+
+def main() -> NoReturn:
+    """Run the command line and leave with its exit code: 0 well, 2 something to mend by hand, 1 other."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command and return the exit code."""
+    options = _parser().parse_args(arguments)
+    handler: Handler = options.handler
+    try:
+        return handler(options)
+    except ConfigError as exc:
+        print(f"watchroom: {exc}", file=sys.stderr)
+        return 2
+    except WatchroomError as exc:
+        print(f"watchroom: {exc}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="watchroom", description="Facility monitoring for residential compounds.")
+    parser.add_argument("--version", action="version", version=f"watchroom {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _running(commands)
+    _tools(commands)
+    return parser
+
+
+def _running(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    up = _command(commands, "up", _up, "run a whole simulated compound: broker, gateways, engine, pages")
+    up.add_argument("site", nargs="?", type=Path, default=DEMO_SITE, help="site folder (default: the demo compound)")
+    up.add_argument("--host", help="address of the pages (default 127.0.0.1)")
+    up.add_argument("--port", type=int, help="port of the pages (default 8080)")
+    _simulation(up)
+    serve = _command(commands, "serve", _serve, "run the centre of a site: engine and pages")
+    serve.add_argument("site", type=Path)
+    serve.add_argument("--host", help="address of the pages (default 127.0.0.1)")
+    serve.add_argument("--port", type=int, help="port of the pages (default 8080)")
+    engine = _command(commands, "engine", _engine, "run one site's engine: ingest, alarms, history")
+    engine.add_argument("site", type=Path)
+    engine.add_argument("--health", type=int, metavar="PORT", help="serve /health and /metrics on this port")
+    dashboard = _command(commands, "dashboard", _dashboard, "run one site's pages")
+    dashboard.add_argument("site", type=Path)
+    dashboard.add_argument("--host", help="address of the pages (default 127.0.0.1)")
+    dashboard.add_argument("--port", type=int, help="port of the pages (default 8080)")
+    gateway = _command(commands, "gateway", _gateway, "run one gateway, or several in one process")
+    gateway.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    gateway.add_argument("--addresses", type=Path, help="JSON file that maps host:port in the files to others")
+    gateway.add_argument("--health", type=int, metavar="PORT", help="serve /health and /metrics on this port")
+    simulate = _command(commands, "simulate", _simulate, "run the simulated equipment of a site")
+    simulate.add_argument("site", type=Path)
+    simulate.add_argument("--addresses", type=Path, help="JSON file that maps host:port in the files to others")
+    _simulation(simulate)
+    broker = _command(commands, "broker", _broker, "run the embedded MQTT broker, this machine only")
+    broker.add_argument("--port", type=int, default=1883)
+
+
+def _tools(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    init = _command(commands, "init", _init, "write a small commented site to start from")
+    init.add_argument("name", help="id of the site, for example maple-garden")
+    init.add_argument("--folder", type=Path, help="where to write it (default: ./NAME)")
+    check = _command(commands, "check", _check, "check a site folder or a gateway file")
+    check.add_argument("path", type=Path)
+    plan = _command(commands, "plan", _plan, "print the exact requests of a gateway file")
+    plan.add_argument("file", type=Path)
+    probe = _command(commands, "probe", _probe, "read one device once: raw, decoded, in all byte orders")
+    probe.add_argument("file", type=Path)
+    probe.add_argument("device")
+    probe.add_argument("--addresses", type=Path, help="JSON file that maps host:port in the file to others")
+
+
+def _command(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, handler: Handler, about: str
+) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=about, description=about[0].upper() + about[1:] + ".")
+    parser.set_defaults(handler=handler)
+    parser.add_argument("--data", type=Path, help="folder for journal, databases and outboxes")
+    parser.add_argument("--log", choices=["debug", "info", "warning", "error"], help="least severe level logged")
+    return parser
+
+
+def _simulation(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--scenario", default="normal_day", help="what happens to the simulated equipment")
+    parser.add_argument("--seed", type=int, default=1, help="same seed, same day")
+    parser.add_argument("--speed", type=float, default=1.0, help="how much faster than real time")
+
+
+def settings_of(options: argparse.Namespace) -> Settings:
+    """Return the settings: command line over environment over default; logging starts here.
+
+    Raises:
+        ConfigError: If an environment variable holds something else than expected.
+    """
+    from pydantic import ValidationError
+
+    from watchroom.logs import configure_logs
+
+    try:
+        settings = Settings()
+    except ValidationError as exc:
+        first = exc.errors()[0]
+        name = "WATCHROOM_" + "__".join(str(part) for part in first["loc"]).upper()
+        raise ConfigError(first["msg"], key=name) from exc
+    given = vars(options)
+    http = {key: given[key] for key in ("host", "port") if given.get(key) is not None}
+    top = {key: given[key] for key in ("data", "log") if given.get(key) is not None}
+    settings = settings.model_copy(update=top | {"http": settings.http.model_copy(update=http)})
+    configure_logs(settings.log)
+    return settings
+
+
+def _read_addresses(path: Path | None) -> Mapping[str, str]:
+    if path is None:
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as exc:
+        raise ConfigError(f"cannot read the addresses: {exc}", path=path) from exc
+    return {str(key): str(value) for key, value in content.items()}
+
+
+def _up(options: argparse.Namespace) -> int:
+    from watchroom.serve.up import run_up
+
+    settings = settings_of(options)
+    return asyncio.run(
+        run_up(options.site, settings, scenario=options.scenario, seed=options.seed, speed=options.speed)
+    )
+
+
+def _serve(options: argparse.Namespace) -> int:
+    from watchroom.serve.up import run_serve
+
+    return asyncio.run(run_serve(options.site, settings_of(options)))
+
+
+def _engine(options: argparse.Namespace) -> int:
+    from watchroom.serve.engine import run_engine
+
+    asyncio.run(run_engine(options.site, settings_of(options), health_port=options.health))
+    return 0
+
+
+def _dashboard(options: argparse.Namespace) -> int:
+    from dashboard.app import run_dashboard
+
+    asyncio.run(run_dashboard(options.site, settings_of(options)))
+    return 0
+
+
+def _gateway(options: argparse.Namespace) -> int:
+    from gateway.app import run_gateways
+    from gateway.config import load_gateway
+    from gateway.model import ModelLibrary
+
+    settings = settings_of(options)
+    addresses, models = _read_addresses(options.addresses), ModelLibrary()
+    configs = [load_gateway(path, models=models, addresses=addresses) for path in options.files]
+    asyncio.run(run_gateways(configs, settings, health_port=options.health))
+    return 0
+
+
+def _simulate(options: argparse.Namespace) -> int:
+    from simulators.app import run_simulators
+    from watchroom.site import load_site
+
+    settings = settings_of(options)
+    asyncio.run(
+        run_simulators(
+            load_site(options.site),
+            scenario=options.scenario,
+            seed=options.seed,
+            speed=options.speed,
+            addresses=_read_addresses(options.addresses),
+            mqtt=settings.mqtt,
+            control=settings.data / "simulate.sock",
+            data=settings.data,
+        )
+    )
+    return 0
+
+
+def _broker(options: argparse.Namespace) -> int:
+    from watchroom.serve.broker import run_broker
+
+    settings_of(options)
+    asyncio.run(run_broker(options.port))
+    return 0
+
+
+def _init(options: argparse.Namespace) -> int:
+    from gateway.scaffold import init_site
+
+    folder = options.folder or Path(options.name)
+    init_site(options.name, folder)
+    print(f"Wrote {folder}. Next: edit gateways/first.yaml, then  watchroom check {folder}")
+    return 0
+
+
+def _check(options: argparse.Namespace) -> int:
+    from watchroom.serve.check import check
+
+    print(check(options.path))
+    return 0
+
+
+def _plan(options: argparse.Namespace) -> int:
+    from gateway.config import load_gateway
+    from gateway.model import ModelLibrary
+    from gateway.plan import plan_text
+
+    print(plan_text(load_gateway(options.file, models=ModelLibrary())))
+    return 0
+
+
+def _probe(options: argparse.Namespace) -> int:
+    from gateway.config import load_gateway
+    from gateway.model import ModelLibrary
+    from gateway.probe import probe
+
+    config = load_gateway(options.file, models=ModelLibrary(), addresses=_read_addresses(options.addresses))
+    print(asyncio.run(probe(config, options.device)))
+    return 0

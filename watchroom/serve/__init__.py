@@ -1,0 +1,1 @@
+"""Top layer: the only modules of the shared package that wire services together."""

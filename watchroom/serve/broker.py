@@ -1,0 +1,49 @@
+"""The embedded MQTT broker for a first day without any server installed: amqtt, MQTT 3.1.1, this machine only."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import logging
+import os
+import signal
+from dataclasses import dataclass
+
+from amqtt.broker import Broker
+from amqtt.plugins.base import BaseAuthPlugin
+from amqtt.session import Session
+
+USER = "watchroom"
+PASSWORD_VARIABLE = "WATCHROOM_MQTT__PASSWORD"
+
+
+class OnePassword(BaseAuthPlugin):  # type: ignore[misc]
+    """Let in who knows the password of this start."""
+
+    @dataclass
+    class Config:
+        """No settings: the password comes by the environment."""
+
+    async def authenticate(self, *, session: Session) -> bool | None:
+        """Return whether user name and password are right."""
+        secret = os.environ.get(PASSWORD_VARIABLE, "")
+        given = session.password or ""
+        return bool(secret) and session.username == USER and hmac.compare_digest(given.encode(), secret.encode())
+
+
+async def run_broker(port: int) -> None:
+    """Serve on the loopback address until SIGTERM."""
+    logging.getLogger("amqtt").setLevel(logging.ERROR)
+    logging.getLogger("transitions").setLevel(logging.ERROR)
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    broker = Broker(
+        {
+            "listeners": {"default": {"type": "tcp", "bind": f"127.0.0.1:{port}"}},
+            "plugins": {f"{__name__}.OnePassword": {}},
+        }
+    )
+    await broker.start()
+    await stop.wait()
+    await broker.shutdown()

@@ -1,0 +1,202 @@
+"""The engine process: ingest, alarms and history of one site around one journal, and the local API."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import structlog
+from prometheus_client import CollectorRegistry
+
+from alarms.engine import AlarmEngine
+from alarms.notify import Notifier
+from alarms.rules import compile_rules
+from alarms.templates import load_templates
+from ingest.history import HistoryWriter
+from ingest.queries import HistoryQueries
+from ingest.receive import Receiver
+from ingest.store import HistoryStore
+from watchroom.births import BirthStore
+from watchroom.clock import utc_ms
+from watchroom.database.connect import migrate, open_database
+from watchroom.disk import RealDisk
+from watchroom.errors import ConfigError, StateError
+from watchroom.health import HealthServer
+from watchroom.journal import FileJournal
+from watchroom.local import LocalServer
+from watchroom.settings import Settings
+from watchroom.site import load_site
+
+log = structlog.get_logger(__name__)
+
+JOIN_S = 8.0
+
+
+class Engine:
+    """Everything the engine process holds, built in one place.
+
+    Args:
+        folder: Folder of the site files.
+        settings: Settings of this box.
+
+    Raises:
+        ConfigError: If a site file or setting is wrong.
+    """
+
+    def __init__(self, folder: Path, settings: Settings) -> None:
+        self.site = load_site(folder)
+        ruleset = compile_rules(self.site, load_templates())
+        self.settings, self.stop = settings, threading.Event()
+        self.registry = CollectorRegistry()
+        disk = RealDisk()
+        self.journal = FileJournal(settings.data / "journal", disk=disk)
+        births = BirthStore(settings.data / "births", disk=disk)
+        database = open_database(settings.database_url)
+        migrate(database)
+        self.store = open_store(settings, self.site.id)
+        self.local = LocalServer(settings.data / "engine.sock", self._operations())
+        self.receiver = Receiver(
+            self.site.id,
+            self.journal,
+            births=births,
+            settings=settings.mqtt,
+            folder=settings.data / "ingest",
+            disk=disk,
+            now_ms=utc_ms,
+            registry=self.registry,
+        )
+        self.alarms = AlarmEngine(
+            self.site,
+            ruleset,
+            journal=self.journal,
+            births=births,
+            database=database,
+            folder=settings.data / "alarms",
+            disk=disk,
+            on_commit=lambda feed_seq: self.local.wake({"feed_seq": feed_seq}),
+            now_ms=utc_ms,
+            registry=self.registry,
+        )
+        self.history = HistoryWriter(
+            self.site.id, self.journal, births=births, store=self.store, registry=self.registry
+        )
+        self.notifier = Notifier(self.site, database=database, public_url=settings.public_url, now_ms=utc_ms)
+
+    async def run(self, *, health_port: int | None) -> None:
+        """Serve until SIGTERM; a bug in any part ends the process, and the supervisor starts it again."""
+        loop, ending = asyncio.get_running_loop(), asyncio.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, ending.set)
+        failures: list[BaseException] = []
+
+        def failed(exc: BaseException) -> None:
+            failures.append(exc)
+            loop.call_soon_threadsafe(ending.set)
+
+        parts: dict[str, Callable[[threading.Event], None]] = {
+            "history": self.history.run,
+            "alarms": self.alarms.run,
+            "notify": self.notifier.run,
+            "ingest": self.receiver.run,
+            "wake": self._announce,
+        }
+        threads = [
+            threading.Thread(target=_guarded, args=(name, part, self.stop, failed), name=name, daemon=True)
+            for name, part in parts.items()
+        ]
+        tasks = [asyncio.create_task(self.local.run(), name="local-api")]
+        if health_port is not None:
+            health = HealthServer("127.0.0.1", health_port, registry=self.registry, checks=self._health)
+            tasks.append(asyncio.create_task(health.run(), name="health"))
+        for thread in threads:
+            thread.start()
+        await ending.wait()
+        self.stop.set()
+        self.alarms.wake()
+        for thread in threads:
+            await asyncio.to_thread(thread.join, JOIN_S)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if failures:
+            raise failures[0]
+
+    def _operations(self) -> dict[str, Any]:
+        async def history_range(args: dict[str, Any]) -> Any:
+            return await HistoryQueries(self.store).range(args)
+
+        async def latest(_: dict[str, Any]) -> Any:
+            return self.alarms.latest().to_json()
+
+        async def wake(_: dict[str, Any]) -> Any:
+            self.alarms.wake()
+            return True
+
+        async def status(_: dict[str, Any]) -> Any:
+            return self._status()
+
+        return {"history.range": history_range, "signals.latest": latest, "commands.wake": wake, "status": status}
+
+    def _status(self) -> dict[str, Any]:
+        return {
+            "ingest": self.receiver.status(),
+            "alarms": self.alarms.status(),
+            "history": self.history.status(),
+        }
+
+    def _health(self) -> dict[str, object]:
+        return {"ok": not self.stop.is_set(), **self._status()}
+
+    def _announce(self, stop: threading.Event) -> None:
+        """Tell the followers whenever the journal has grown."""
+        seen = self.journal.end(self.site.id)
+        while not stop.is_set():
+            if self.journal.wait(self.site.id, seen, 0.5):
+                seen = self.journal.end(self.site.id)
+                self.local.wake({"journal": seen})
+
+
+def open_store(settings: Settings, site: str) -> HistoryStore:
+    """Return the history store the settings name; it is opened by its writer.
+
+    Raises:
+        ConfigError: If the setting names no store we know.
+    """
+    if settings.store == "duckdb":
+        from ingest.duckdb_store import DuckStore
+
+        return DuckStore(settings.data / "history.duckdb")
+    if settings.store.startswith(("influxdb://", "influxdbs://")):
+        from ingest.influx_store import InfluxStore
+
+        token = settings.store_token.get_secret_value() if settings.store_token else ""
+        position_file = settings.data / "history-position.json"
+        return InfluxStore(settings.store, token=token, site=site, position_file=position_file)
+    raise ConfigError(
+        f"unknown history store {settings.store!r}",
+        key="WATCHROOM_STORE",
+        hint="expected duckdb, or influxdb://HOST:PORT/ORG/BUCKET",
+    )
+
+
+def _guarded(
+    name: str, part: Callable[[threading.Event], None], stop: threading.Event, failed: Callable[[BaseException], None]
+) -> None:
+    try:
+        part(stop)
+    except BaseException as exc:
+        log.exception("part of the engine failed", part=name)
+        failed(exc)
+    else:
+        if not stop.is_set():
+            failed(StateError("engine.part", f"{name} ended without being told to"))
+
+
+async def run_engine(folder: Path, settings: Settings, *, health_port: int | None) -> None:
+    """Run the engine of one site until SIGTERM."""
+    settings.data.mkdir(parents=True, exist_ok=True)
+    await Engine(folder, settings).run(health_port=health_port)

@@ -1,0 +1,43 @@
+"""Find out which TCP ports of this machine are free."""
+
+from __future__ import annotations
+
+import socket
+from contextlib import closing
+
+from watchroom.errors import ConfigError
+
+
+def is_free(host: str, port: int) -> bool:
+    """Return whether a server could listen there now."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with closing(socket.socket(family, socket.SOCK_STREAM)) as probe:
+        # a server may take over a port in TIME_WAIT, so the probe may too
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+        return True
+
+
+def require_free(host: str, port: int, *, option: str) -> None:
+    """Refuse a port that is taken, in words that tell what to do.
+
+    Raises:
+        ConfigError: If another program listens there.
+    """
+    if not is_free(host, port):
+        raise ConfigError(
+            f"port {port} on {host} is in use by another program, perhaps another Watchroom",
+            hint=f"stop it, or choose another port with {option} N",
+        )
+
+
+def free_port(host: str, preferred: int) -> int:
+    """Return the preferred port if it is free, else any free one."""
+    if is_free(host, preferred):
+        return preferred
+    with closing(socket.socket(socket.AF_INET, socket.SOCK_STREAM)) as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])

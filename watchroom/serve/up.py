@@ -1,0 +1,125 @@
+"""``watchroom up``: a whole simulated compound on one machine, with nothing but Python."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import secrets
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO
+
+from watchroom.errors import ConfigError
+from watchroom.serve.broker import PASSWORD_VARIABLE, USER
+from watchroom.serve.ports import free_port, require_free
+from watchroom.serve.supervisor import Child, supervise
+from watchroom.settings import Settings
+from watchroom.site import Site, load_site
+
+MQTT_PORT = 1883
+
+
+def lock_data(folder: Path) -> IO[str]:
+    """Take the data folder for this process alone; the lock ends with the process.
+
+    Raises:
+        ConfigError: If another Watchroom uses the folder, or it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / "lock").open("w")
+    except OSError as exc:
+        raise ConfigError(f"cannot use the data folder: {exc}", path=folder, hint="choose another with --data") from exc
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as exc:
+        file.close()
+        raise ConfigError(
+            "another Watchroom is running on this data folder", path=folder, hint="stop it, or choose another with --data"
+        ) from exc
+    return file
+
+
+async def run_up(folder: Path, settings: Settings, *, scenario: str, seed: int, speed: float) -> int:
+    """Start broker, engine, dashboard, simulators and gateways of a simulated site; return the exit code.
+
+    Raises:
+        ConfigError: If a file, port or folder is not usable.
+    """
+    site = load_site(folder)
+    require_free(settings.http.host, settings.http.port, option="--port")
+    with lock_data(settings.data):
+        mqtt_port = free_port("127.0.0.1", MQTT_PORT)
+        addresses = _addresses(site, mqtt_port)
+        addresses_file = settings.data / "addresses.json"
+        addresses_file.write_text(json.dumps(addresses, indent=1))
+        environment = _environment(settings, mqtt_port)
+        shared = ["--data", str(settings.data)]
+        simulate = ["simulate", str(folder), "--scenario", scenario, "--seed", str(seed), "--speed", str(speed)]
+        children = [
+            Child(name="broker", arguments=["broker", "--port", str(mqtt_port)], environment=environment),
+            *serve_children(folder, settings, environment=environment),
+            Child(
+                name="simulators",
+                arguments=[*simulate, "--addresses", str(addresses_file), *shared],
+                environment=environment,
+            ),
+            Child(
+                name="gateways",
+                arguments=["gateway", *map(str, site.gateway_files), "--addresses", str(addresses_file), *shared],
+                environment=environment,
+            ),
+        ]
+        return await supervise(children)
+
+
+async def run_serve(folder: Path, settings: Settings) -> int:
+    """Run engine and dashboard of one site against a broker that is there; return the exit code."""
+    load_site(folder)
+    require_free(settings.http.host, settings.http.port, option="--port")
+    with lock_data(settings.data):
+        return await supervise(serve_children(folder, settings, environment={}))
+
+
+def serve_children(folder: Path, settings: Settings, *, environment: dict[str, str]) -> Sequence[Child]:
+    """Return the two processes of the centre; a page can never stop an alarm."""
+    place = ["--data", str(settings.data)]
+    listen = ["--host", settings.http.host, "--port", str(settings.http.port)]
+    return [
+        Child(name="engine", arguments=["engine", str(folder), *place], environment=environment),
+        Child(name="dashboard", arguments=["dashboard", str(folder), *place, *listen], environment=environment),
+    ]
+
+
+def _environment(settings: Settings, mqtt_port: int) -> dict[str, str]:
+    return {
+        "WATCHROOM_MQTT__HOST": "127.0.0.1",
+        "WATCHROOM_MQTT__PORT": str(mqtt_port),
+        "WATCHROOM_MQTT__USERNAME": USER,
+        PASSWORD_VARIABLE: secrets.token_urlsafe(24),
+        "WATCHROOM_DEMO": "true",
+        "WATCHROOM_LOG": settings.log,
+    }
+
+
+def _addresses(site: Site, mqtt_port: int) -> dict[str, str]:
+    """Map each address in the gateway files to one that is free now.
+
+    The files keep the well-known ports, so a Modbus client can usually be pointed at them.
+    """
+    from gateway.config import addresses_of
+
+    result: dict[str, str] = {}
+    taken: set[int] = {mqtt_port}
+    for path in site.gateway_files:
+        for kind, address in addresses_of(path):
+            host, _, port = address.rpartition(":")
+            if kind == "mqtt":
+                result[address] = f"127.0.0.1:{mqtt_port}"
+            elif address not in result:
+                chosen = free_port(host, int(port))
+                while chosen in taken:
+                    chosen = free_port(host, 0)
+                taken.add(chosen)
+                result[address] = f"{host}:{chosen}"
+    return result
