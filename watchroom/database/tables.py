@@ -39,9 +39,13 @@ position = Table(
     metadata,
     Column("partition", String(64), primary_key=True),
     Column("committed", BigInteger, nullable=False, comment="next journal offset to judge"),
-    Column("generation", BigInteger, nullable=False, comment="raised by each engine that starts: fences off an older one"),
+    Column(
+        "generation", BigInteger, nullable=False, comment="raised by each engine that starts: fences off an older one"
+    ),
     Column("feed_seq", BigInteger, nullable=False, comment="last sequence given in table change"),
     Column("ticket_no", BigInteger, nullable=False, comment="last ticket number given"),
+    Column("command_seq", BigInteger, nullable=False, comment="last sequence given in table command"),
+    Column("alarm_hash", String(64), nullable=False, comment="hash of the last alarm_event: shows a cut tail"),
     Column("updated_ms", BigInteger, nullable=False),
 )
 
@@ -124,7 +128,7 @@ ticket = Table(
     "ticket",
     metadata,
     Column("id", String(36), primary_key=True),
-    Column("number", String(16), nullable=False, unique=True, comment="WX-1042 repair, XC-1043 patrol"),
+    Column("number", String(16), nullable=False, comment="WX-1042 repair, XC-1043 patrol"),
     Column("site", String(64), nullable=False),
     Column("type", String(16), nullable=False),
     Column("state", String(12), nullable=False),
@@ -145,7 +149,9 @@ ticket = Table(
     Column("reopened", Integer, nullable=False),
     Column("is_repeat", Boolean, nullable=False, comment="same fault again within 30 days"),
     Column("is_simulated", Boolean, nullable=False),
-    Column("version", Integer, nullable=False),
+    Column("version", Integer, nullable=False, comment="raised by each step; also the number of its events"),
+    Column("hash", String(64), nullable=False, comment="hash of its last ticket_event: shows a cut tail"),
+    UniqueConstraint("site", "number"),
     Index("ix_ticket_open", "site", "state", "priority"),
     Index("ix_ticket_fault", "site", "equipment", "fault", "type"),
 )
@@ -169,6 +175,7 @@ ticket_clock = Table(
     Column("pause_start_ms", BigInteger),
     Column("stop_ms", BigInteger),
     Column("breached_ms", BigInteger, comment="never erased"),
+    Index("ix_ticket_clock_running", "stop_ms", "breached_ms", "target_ms"),
 )
 
 ticket_event = Table(
