@@ -1,0 +1,39 @@
+"""Where the field side puts what it read: the collector implements it, tests record it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from watchroom.frames import Event
+
+Aliases = npt.NDArray[np.uint32]
+Values = npt.NDArray[np.float64]
+Qualities = npt.NDArray[np.uint8]
+
+
+class Sink(Protocol):
+    """Takes samples and events of one gateway."""
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the event reserve of the disk is used up: readers are not acknowledged any more."""
+        ...
+
+    def report(self, aliases: Aliases, time_ms: int, values: Values, quality: Qualities) -> None:
+        """Take one block of one poll; never blocks.
+
+        Args:
+            aliases: Aliases of ``signals_of``, shape (n,).
+            time_ms: When the device was read, the same for the whole block.
+            values: In each signal's unit, shape (n,); NaN where there is none.
+            quality: ``watchroom.signals.Quality``, shape (n,).
+        """
+        ...
+
+    async def event(self, event: Event) -> None:
+        """Take one event; returns after the outbox has committed it."""
+        ...
