@@ -1,0 +1,202 @@
+"""One row = (rule, equipment, instance), with everything that judging and telling need."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from alarms.templates import Guidance, TicketPolicy
+from watchroom.yamlfile import Text
+
+if TYPE_CHECKING:
+    from alarms.judged import Transition
+
+LEVEL_WORDS = {
+    "zh": {"HH": "过高", "H": "偏高", "L": "偏低", "LL": "过低", "": "异常"},
+    "en": {"HH": "very high", "H": "high", "L": "low", "LL": "very low", "": "abnormal"},
+}
+SIDE_WORDS = {
+    "zh": {"HH": "高于", "H": "高于", "L": "低于", "LL": "低于"},
+    "en": {"HH": "above", "H": "above", "L": "below", "LL": "below"},
+}
+HEALTH_WORDS: dict[str, dict[str, str]] = {
+    "stale": {"zh": "数据停止更新", "en": "Data stopped"},
+    "bad": {"zh": "数据无效", "en": "Data invalid"},
+    "never_seen": {"zh": "从未收到数据", "en": "Data never received"},
+    "gateway_silent": {"zh": "网关离线", "en": "Gateway offline"},
+}
+
+Both = dict[str, str]
+"""A text as {"zh": ..., "en": ...}."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StateTest:
+    """A signal's value is one of ``values``, or shares a bit with ``bits``."""
+
+    signal: str
+    values: tuple[float, ...]
+    bits: int
+
+    def holds(self, value: float) -> bool:
+        """Whether a value passes; NaN never does."""
+        if math.isnan(value):
+            return False
+        return bool(int(value) & self.bits) if self.bits else value in self.values
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SequenceTest:
+    """A change of ``signal`` into ``values`` that nothing explains.
+
+    Attributes:
+        events: (event kind, field, equipment, values) that explain it.
+        states: States of signals that explain it.
+        within_ms: How long before the change an explanation counts.
+        skew_ms: How long after it one still counts; the judgement waits for it.
+    """
+
+    signal: str
+    values: tuple[float, ...]
+    events: tuple[tuple[str, str, str, tuple[str | float, ...]], ...]
+    states: tuple[StateTest, ...]
+    within_ms: int
+    skew_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expected:
+    """Keys of the signals that a piece of equipment should have by its template."""
+
+    signals: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class RuleRow:
+    """One row of the alarm table.
+
+    Attributes:
+        key: ``rule|equipment|instance``.
+        rule: For example ``outlet_pressure.low``.
+        version: 16 hex digits over the rule's content, so that an alarm tells which rule raised it.
+        instance: Number of the pump or zone; empty when the equipment has one of it.
+        kind: Kind of condition.
+        priorities: Level -> priority 1..4; "" for rules without levels.
+        latching: Stays until a person has acknowledged and reset it.
+        signal: Key of the main signal; None for health rules.
+        signals: Main signal and guard.
+        limits: Level -> limit in the signal's unit.
+        guard: Judged only while this state holds.
+        health: For health rules what is watched.
+        after_ms: For never_seen and gateway_silent: the silence that counts.
+    """
+
+    key: str
+    rule: str
+    version: str
+    equipment: str
+    instance: str = ""
+    kind: Literal["limit", "state", "sequence", "health"]
+    class_: str
+    priorities: Mapping[str, int]
+    latching: bool = False
+    ticket: TicketPolicy | None = None
+    guidance: Guidance = field(default_factory=Guidance)
+    signal: str | None = None
+    signals: tuple[str, ...] = ()
+    unit: str = ""
+    name: Text = field(default_factory=lambda: Text(zh="", en=""))
+    texts: Mapping[int, Text] = field(default_factory=dict)
+    title: Text | None = None
+    detail: Text | None = None
+    limits: Mapping[str, float] = field(default_factory=dict)
+    deadband: float = 0.0
+    on_delay_ms: int = 0
+    off_delay_ms: int = 0
+    state: StateTest | None = None
+    guard: StateTest | None = None
+    sequence: SequenceTest | None = None
+    health: str = ""
+    after_ms: int = 0
+
+    def priority(self, level: str = "") -> int:
+        """Return the priority at a level; without one the mildest."""
+        return self.priorities.get(level, self.priorities.get("", 4))
+
+    @property
+    def fault(self) -> str:
+        """Fault family: alarms of one family on one piece of equipment share a ticket."""
+        return self.rule if not self.instance else f"{self.rule}.{self.instance}"
+
+    def describe(self, transition: Transition) -> tuple[Both, Both]:
+        """Return title and detail of a transition in both languages.
+
+        The title names what is wrong, without the equipment's name; the detail gives value, limit and delay.
+        """
+        return self._both(self.title, self._default_title, transition), self._both(
+            self.detail, self._default_detail, transition
+        )
+
+    def _both(self, text: Text | None, default: object, transition: Transition) -> Both:
+        result = {}
+        for lang in ("zh", "en"):
+            template = getattr(text, lang) if text is not None else default(lang, transition)  # type: ignore[operator]
+            result[lang] = _fill(template, self._words(lang, transition))
+        return result
+
+    def _words(self, lang: str, transition: Transition) -> dict[str, str]:
+        value = transition.value
+        text = self.texts.get(int(value)) if math.isfinite(value) and value == int(value) else None
+        return {
+            "n": self.instance,
+            "name": str(getattr(self.name, lang)),
+            "value": _number(value),
+            "limit": _number(transition.limit),
+            "unit": self.unit,
+            "level": LEVEL_WORDS[lang].get(transition.level, ""),
+            "side": SIDE_WORDS[lang].get(transition.level, ""),
+            "text": str(getattr(text, lang)) if text is not None else _number(value),
+            "delay": _span(self.on_delay_ms, lang),
+            "signals": ("、" if lang == "zh" else ", ").join(transition.cause),
+        }
+
+    def _default_title(self, lang: str, transition: Transition) -> str:
+        if self.kind == "limit":
+            return "{name}{level}" if lang == "zh" else "{name} {level}"
+        if self.kind == "health":
+            return HEALTH_WORDS[self.health][lang]
+        return "{name}：{text}" if lang == "zh" else "{name}: {text}"
+
+    def _default_detail(self, lang: str, transition: Transition) -> str:
+        zh = lang == "zh"
+        if self.kind == "health":
+            return "{signals}"
+        if self.kind == "limit" and math.isfinite(transition.limit):
+            text = (
+                "{name} {value} {unit}，{side} {limit} {unit}" if zh else "{name} {value} {unit}, {side} {limit} {unit}"
+            )
+        else:
+            text = "{name}：{text}" if zh else "{name}: {text}"
+        if self.on_delay_ms:
+            text += "，持续 {delay}" if zh else ", for {delay}"
+        return text
+
+
+def _fill(template: str, words: Mapping[str, str]) -> str:
+    for key, word in words.items():
+        template = template.replace("{" + key + "}", word)
+    return " ".join(template.split())
+
+
+def _number(value: float) -> str:
+    if not math.isfinite(value):
+        return "—"
+    return f"{value:.3f}".rstrip("0").rstrip(".") if abs(value) < 1e6 else f"{value:.6g}"
+
+
+def _span(delay_ms: int, lang: str) -> str:
+    if delay_ms >= 120_000:
+        return f"{delay_ms // 60_000} 分钟" if lang == "zh" else f"{delay_ms // 60_000} min"
+    return f"{delay_ms / 1000:g} 秒" if lang == "zh" else f"{delay_ms / 1000:g} s"

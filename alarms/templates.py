@@ -1,0 +1,348 @@
+"""Templates: what the equipment of one type reports, and the rules that come with it.
+
+``templates/TYPE.yaml`` holds one type; ``templates/every.yaml`` the rules that each type gets.
+A signal or rule with ``repeat`` stands for several: ``p{n}_state`` with ``repeat: pumps`` is ``p1_state`` to
+``p3_state``, the count taken from the equipment's own keys, its ``rated`` values or the template's ``rated``.
+Amounts may refer to rated values: ``rated.pressure_mpa + 0.05``, ``rated.speed_mps * 1.15``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from watchroom.durations import Seconds, seconds
+from watchroom.errors import ConfigError
+from watchroom.signals import Kind
+from watchroom.site import Equipment
+from watchroom.yamlfile import Strict, Text, YamlFile, load_yaml
+
+FOLDER = Path(__file__).parent / "templates"
+EVERY = "every"
+
+AlarmClass = Literal["fire", "life_safety", "security", "equipment", "communication"]
+Level = Literal["HH", "H", "L", "LL"]
+Priority = Annotated[int, Field(ge=1, le=4)]
+_AMOUNT = re.compile(
+    r"rated\.(?P<name>\w+)(?:\s*\*\s*(?P<factor>\d+(?:\.\d+)?))?(?:\s*(?P<sign>[+-])\s*(?P<plus>\d+(?:\.\d+)?))?"
+)
+
+
+def _check_amount(value: object) -> object:
+    if isinstance(value, str) and _AMOUNT.fullmatch(value) is None:
+        raise ValueError("expected a number or an expression such as rated.pressure_mpa + 0.05")
+    return value
+
+
+def _check_span(value: object) -> object:
+    return value if isinstance(value, str) and _AMOUNT.fullmatch(value) else seconds(value)
+
+
+class _Checked(Strict):
+    """Base of parts whose amounts are numbers or expressions over ``rated``."""
+
+    @field_validator("HH", "H", "L", "LL", "deadband", "low", "high", mode="before", check_fields=False)
+    @classmethod
+    def _amount(cls, value: object) -> object:
+        return _check_amount(value)
+
+    @field_validator("on_delay", "off_delay", "within", mode="before", check_fields=False)
+    @classmethod
+    def _span(cls, value: object) -> object:
+        return _check_span(value)
+
+
+Amount = float | str
+
+
+class SignalInfo(Strict):
+    """One signal as people know it."""
+
+    name: Text
+    unit: str = ""
+    kind: Kind = Kind.MEASURE
+    texts: dict[int, Text] = Field(default={}, description="Meaning of each value of a state")
+    normal: tuple[Amount, Amount] | None = Field(default=None, description="Normal range for faceplates and trends")
+    repeat: str | None = None
+
+    @field_validator("normal", mode="before")
+    @classmethod
+    def _amounts(cls, value: object) -> object:
+        return [_check_amount(item) for item in value] if isinstance(value, list) else value
+
+
+class Limit(_Checked):
+    """Levels of one measured signal; H and HH are exceeded above, L and LL below."""
+
+    signal: str
+    HH: Amount | None = None
+    H: Amount | None = None
+    L: Amount | None = None
+    LL: Amount | None = None
+
+    @model_validator(mode="after")
+    def _some_level(self) -> Limit:
+        if not self.levels:
+            raise ValueError("give at least one of HH, H, L, LL")
+        return self
+
+    @property
+    def levels(self) -> dict[Level, Amount]:
+        """The levels that are given, in the order HH, H, L, LL."""
+        pairs: tuple[tuple[Level, Amount | None], ...] = (
+            ("HH", self.HH),
+            ("H", self.H),
+            ("L", self.L),
+            ("LL", self.LL),
+        )
+        return {level: amount for level, amount in pairs if amount is not None}
+
+
+class StateIs(Strict):
+    """A signal's value is one of a set, or has one of the bits of a mask."""
+
+    signal: str
+    values: list[float] | None = Field(default=None, alias="in")
+    bits: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="after")
+    def _one_test(self) -> StateIs:
+        if (self.values is None) == (self.bits is None):
+            raise ValueError("give either in: [values] or bits: mask")
+        return self
+
+
+class Selector(Strict):
+    """Which equipment: all of a type, or some by id."""
+
+    type: str | None = None
+    id: list[str] | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Selector:
+        if (self.type is None) == (self.id is None):
+            raise ValueError("give either type: TYPE or id: [EQUIPMENT, ...]")
+        return self
+
+
+class Explanation(Strict):
+    """Something that explains the first part of a sequence: an event with a field, or a signal's state."""
+
+    event: str | None = None
+    field: str | None = None
+    signal: str | None = None
+    values: list[str | float] = Field(alias="in")
+    equipment: Selector | None = Field(default=None, description="Of other equipment; default the rule's own")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Explanation:
+        if (self.event is None) == (self.signal is None) or (self.event is None) != (self.field is None):
+            raise ValueError("give either event: KIND with field: NAME, or signal: NAME")
+        return self
+
+
+class Sequence(_Checked):
+    """A change to a state that nothing explains within ``[t - within, t + skew]``."""
+
+    signal: str
+    values: list[float] = Field(alias="in")
+    unless: list[Explanation] = Field(min_length=1)
+    within: Amount
+    skew: Seconds = 1.0
+
+
+class Health(Strict):
+    """The equipment's data themselves are in doubt."""
+
+    of: Literal["stale", "bad", "never_seen", "gateway_silent"]
+    after: Seconds = Field(default=0.0, description="never_seen and gateway_silent: this long without a word")
+
+
+class Sla(Strict):
+    """Times a ticket has, in seconds; None: no clock."""
+
+    accept: Seconds | None = None
+    arrive: Seconds | None = None
+    restore: Seconds | None = None
+
+
+class TicketPolicy(Strict):
+    """Which ticket an alarm opens."""
+
+    type: Literal["patrol", "repair"]
+    also: Literal["patrol", "repair"] | None = None
+    sla: Sla = Sla()
+
+
+class Guide(Strict):
+    """What the person at the console should know and do, in one language."""
+
+    cause: str = ""
+    consequence: str = ""
+    do: list[str] = []
+    respond_min: float | None = None
+
+    @field_validator("do", mode="before")
+    @classmethod
+    def _one_step(cls, value: object) -> object:
+        return [value] if isinstance(value, str) else value
+
+
+class Guidance(Strict):
+    """Guidance in both languages."""
+
+    zh: Guide = Guide()
+    en: Guide = Guide()
+
+
+class RuleSpec(_Checked):
+    """One rule as it stands in a file; exactly one of limit, state, sequence, health."""
+
+    title: Text | None = None
+    detail: Text | None = None
+    limit: Limit | None = None
+    state: StateIs | None = None
+    sequence: Sequence | None = None
+    health: Health | None = None
+    when: StateIs | None = Field(default=None, description="Guard: judged only while this state holds")
+    deadband: Amount = 0.0
+    on_delay: Amount = 0.0
+    off_delay: Amount = 0.0
+    class_: AlarmClass = Field(alias="class")
+    priority: Priority | dict[Level, Priority]
+    latching: bool = False
+    ticket: TicketPolicy | None = None
+    guidance: Guidance = Guidance()
+    repeat: str | None = None
+    enabled: bool = True
+
+    @model_validator(mode="after")
+    def _one_condition(self) -> RuleSpec:
+        given = [name for name in ("limit", "state", "sequence", "health") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError("give exactly one of limit, state, sequence, health")
+        if self.when is not None and given[0] in ("sequence", "health"):
+            raise ValueError("when: guards limit and state rules only")
+        if isinstance(self.priority, dict) and (self.limit is None or set(self.priority) != set(self.limit.levels)):
+            raise ValueError("a priority for each level needs the same levels as limit")
+        return self
+
+
+class Template(Strict):
+    """Everything a type of equipment brings along."""
+
+    name: Text
+    rated: dict[str, float] = Field(default={}, description="Values used when the equipment gives none")
+    signals: dict[str, SignalInfo] = {}
+    rules: dict[str, RuleSpec] = {}
+
+    def signals_of(self, equipment: Equipment) -> dict[str, SignalInfo]:
+        """Return the signals one piece of equipment has, repeats written out, its own ``signals:`` added."""
+        result: dict[str, SignalInfo] = {}
+        for key, info in self.signals.items():
+            for name, number in expand(key, info.repeat, self.numbers(equipment)):
+                result[name] = _numbered(info, number)
+        for key, raw in (equipment.model_extra or {}).get("signals", {}).items():
+            result[key] = SignalInfo.model_validate(raw)
+        return result
+
+    def normal_of(self, equipment: Equipment, info: SignalInfo) -> tuple[float, float] | None:
+        """Return the normal range of a signal in its own unit."""
+        if info.normal is None:
+            return None
+        numbers = self.numbers(equipment)
+        return amount(info.normal[0], numbers), amount(info.normal[1], numbers)
+
+    def numbers(self, equipment: Equipment) -> dict[str, float]:
+        """Return what repeats and amounts may name: rated values over the equipment's keys over defaults."""
+        extra = {k: float(v) for k, v in (equipment.model_extra or {}).items() if isinstance(v, int | float)}
+        return {**self.rated, **extra, **equipment.rated}
+
+
+def _numbered(info: SignalInfo, number: int) -> SignalInfo:
+    if not number:
+        return info
+    name = Text(zh=info.name.zh.replace("{n}", str(number)), en=info.name.en.replace("{n}", str(number)))
+    return info.model_copy(update={"name": name})
+
+
+def expand(key: str, repeat: str | None, numbers: Mapping[str, float]) -> list[tuple[str, int]]:
+    """Return (name, number) for each repetition of a key; number 0 when it stands for itself.
+
+    Raises:
+        ValueError: If the count is not among the numbers.
+    """
+    if repeat is None:
+        return [(key, 0)]
+    if repeat not in numbers:
+        raise ValueError(f"repeat: {repeat} is neither a key of the equipment nor a rated value")
+    return [(key.replace("{n}", str(i)), i) for i in range(1, int(numbers[repeat]) + 1)]
+
+
+def amount(value: Amount, numbers: Mapping[str, float]) -> float:
+    """Return an amount as a number.
+
+    Raises:
+        ValueError: If it names a rated value that the equipment does not have.
+    """
+    if not isinstance(value, str):
+        return float(value)
+    match = _AMOUNT.fullmatch(value)
+    if match is None or match["name"] not in numbers:
+        raise ValueError(f"{value!r} needs a rated value that the equipment does not give")
+    plus = float(match["plus"] or 0.0) * (-1.0 if match["sign"] == "-" else 1.0)
+    return round(numbers[match["name"]] * float(match["factor"] or 1.0) + plus, 9)
+
+
+def span_ms(value: Amount, numbers: Mapping[str, float]) -> int:
+    """Return a duration in milliseconds; amounts are in seconds.
+
+    Raises:
+        ValueError: As `amount`.
+    """
+    return round(amount(value, numbers) * 1000)
+
+
+@cache
+def _load(folder: Path) -> dict[str, tuple[Template, YamlFile]]:
+    result = {}
+    for path in sorted(folder.glob("*.yaml")):
+        file = load_yaml(path)
+        template: Template = file.parse(Template)
+        result[path.stem] = (template, file)
+    return result
+
+
+def load_templates(folder: Path = FOLDER) -> dict[str, Template]:
+    """Return the templates by type; the rules of ``every.yaml`` are in each of them.
+
+    Raises:
+        ConfigError: With file, line and key of the first thing that is wrong.
+    """
+    loaded = _load(folder)
+    every = loaded[EVERY][0].rules if EVERY in loaded else {}
+    result = {}
+    for kind, (template, file) in loaded.items():
+        if kind == EVERY:
+            continue
+        both = sorted(set(every) & set(template.rules))
+        if both:
+            raise file.error(("rules", both[0]), "every.yaml has a rule of this name")
+        result[kind] = template.model_copy(update={"rules": {**template.rules, **every}})
+    return result
+
+
+def template_of(templates: Mapping[str, Template], equipment: Equipment) -> Template:
+    """Return the template of a piece of equipment.
+
+    Raises:
+        ConfigError: If no template has its type.
+    """
+    if equipment.type not in templates:
+        raise ConfigError(f"type {equipment.type!r} has no template", hint=f"known are {', '.join(sorted(templates))}")
+    return templates[equipment.type]
