@@ -16,6 +16,9 @@ class MqttSettings(BaseModel):
     port: int = Field(default=1883, ge=1, le=65535, description="Broker port")
     username: str | None = Field(default=None, description="User name at the broker")
     password: SecretStr | None = Field(default=None, description="Password at the broker")
+    protocol: Literal["auto", "5", "3.1.1"] = Field(
+        default="auto", description="MQTT version; auto tries 5 first and costs seconds where a broker knows only 3.1.1"
+    )
     tls: bool = Field(default=False, description="Speak TLS to the broker")
     ca_file: Path | None = Field(default=None, description="CA certificate for TLS; the system's store if empty")
 
