@@ -57,9 +57,10 @@ class Place(Strict):
 
 
 class Plan(Strict):
-    """What the plan shows besides places; polygons and lines in metres."""
+    """What the plan shows besides places; polygons and lines in metres. Roads are driven on, paths walked."""
 
     roads: list[list[Point]] = []
+    paths: list[list[Point]] = []
     green: list[list[Point]] = []
     water: list[list[Point]] = []
     wall: list[Point] = []
