@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from ingest.store import HistoryStore, SampleBatch
-from watchroom.births import BirthStore
+from watchroom.births import Birth, BirthStore
 from watchroom.errors import ContractError, StoreError
 from watchroom.frames import SampleFrame, decode
 from watchroom.journal import Journal, Record
@@ -105,6 +105,7 @@ class HistoryWriter:
         self._position = 0
         self._expire_at = 0.0
         self._problem = ""
+        self._keys: dict[tuple[str, int, int], tuple[str, ...]] = {}
         self._stored = Counter("watchroom_history_samples", "Samples stored", registry=registry)
         self._failed = Counter(
             "watchroom_history_failures", "Batches the store refused, to be repeated", registry=registry
@@ -172,11 +173,17 @@ class HistoryWriter:
             birth = self._births.get(self._site, record.gateway, head.epoch, head.schema)
             if birth is None:
                 raise ContractError("birth", f"{record.gateway} epoch {head.epoch:016x} schema {head.schema}")
-            collected.add(frame, birth.keys)
+            collected.add(frame, self._keys_of(birth))
         except ContractError as exc:
             # ingest lets only sound frames into the journal; whatever still is wrong must not stop the rest
             self._unknown.inc()
             log.warning("frame not stored", gateway=record.gateway, offset=record.offset, reason=str(exc))
+
+    def _keys_of(self, birth: Birth) -> tuple[str, ...]:
+        name = (birth.gateway, birth.epoch, birth.schema)
+        if name not in self._keys:
+            self._keys[name] = tuple(signal.key for signal in birth.signals)
+        return self._keys[name]
 
     def _insist(self, stop: threading.Event, action: Callable[[], None]) -> bool:
         """Run an action until it succeeds; False when told to stop first."""

@@ -13,13 +13,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from influxdb_client import InfluxDBClient
+from influxdb_client.client.influxdb_client import InfluxDBClient
 from influxdb_client.client.write_api import SYNCHRONOUS
 from influxdb_client.rest import ApiException
 from urllib3.exceptions import HTTPError
 
 from ingest.store import Buckets, SampleBatch
-from watchroom.disk import Disk, RealDisk
+from watchroom.disk import Disk, RealDisk, replace_file
 from watchroom.errors import ConfigError, StoreError
 from watchroom.signals import USABLE
 
@@ -83,7 +83,7 @@ class InfluxStore:
                     api.write(self._bucket, self._org, body, write_precision="ms")
         except (ApiException, HTTPError, OSError) as exc:
             raise StoreError(f"InfluxDB at {self._url}: {_reason(exc)}") from exc
-        self._disk.replace(self._file, json.dumps({"journal": position}).encode())
+        replace_file(self._disk, self._file, json.dumps({"journal": position}).encode())
 
     def range(self, keys: Sequence[str], *, start_ms: int, end_ms: int, buckets: int) -> Mapping[str, Buckets]:
         """Return each signal by buckets, computed by the server."""

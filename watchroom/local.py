@@ -32,6 +32,7 @@ class LocalServer:
     def __init__(self, path: Path, operations: dict[str, Operation]) -> None:
         self._path, self._operations = path, operations
         self._followers: set[asyncio.StreamWriter] = set()
+        self._connections: set[asyncio.StreamWriter] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def run(self, started: asyncio.Event | None = None) -> None:
@@ -43,9 +44,12 @@ class LocalServer:
         if started is not None:
             started.set()
         try:
-            async with server:
-                await server.serve_forever()
+            await server.serve_forever()
         finally:
+            # a server does not close what it accepted: without this a client would wait for its time-out
+            server.close()
+            for writer in list(self._connections):
+                writer.close()
             self._path.unlink(missing_ok=True)
 
     def wake(self, facts: dict[str, Any]) -> None:
@@ -66,6 +70,7 @@ class LocalServer:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         pending: set[asyncio.Task[None]] = set()
+        self._connections.add(writer)
         try:
             while line := await reader.readline():
                 request = json.loads(line)
@@ -80,6 +85,7 @@ class LocalServer:
             pass
         finally:
             self._followers.discard(writer)
+            self._connections.discard(writer)
             for task in pending:
                 task.cancel()
             writer.close()

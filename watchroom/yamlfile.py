@@ -77,7 +77,8 @@ class YamlFile:
         return result
 
     def _explain(self, kind: Any, where: Path_, exc: ValidationError) -> ConfigError:
-        first = exc.errors()[0]
+        # a misspelt key is also a missing one: tell the misspelling
+        first = min(exc.errors(), key=lambda error: error["type"] != "extra_forbidden")
         known = set(self.lines)
         place = where
         for part in first["loc"]:
@@ -125,7 +126,7 @@ def _convert(node: yaml.Node, path: Path, where: Path_, lines: dict[Path_, int],
     if isinstance(node, yaml.MappingNode):
         result: dict[Any, Any] = {}
         for key_node, value_node in node.value:
-            key: Any = loader.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
+            key: Any = loader.construct_object(key_node, deep=True)
             place = (*where, key)
             line = key_node.start_mark.line + 1
             if key in result:
@@ -135,7 +136,7 @@ def _convert(node: yaml.Node, path: Path, where: Path_, lines: dict[Path_, int],
         return result
     if isinstance(node, yaml.SequenceNode):
         return [_convert(item, path, (*where, i), lines, loader) for i, item in enumerate(node.value)]
-    return loader.construct_object(node, deep=True)  # type: ignore[no-untyped-call]
+    return loader.construct_object(node, deep=True)
 
 
 class _Loader(yaml.SafeLoader):
@@ -184,5 +185,5 @@ def parse_yaml(text: str, path: Path) -> YamlFile:
         line = exc.problem_mark.line + 1 if exc.problem_mark else 0
         raise ConfigError(f"not valid YAML: {exc.problem}", path=path, line=line) from exc
     finally:
-        loader.dispose()  # type: ignore[no-untyped-call]
+        loader.dispose()
     return YamlFile(path, data, lines)

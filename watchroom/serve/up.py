@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
+from gateway.config import load_gateway
+from gateway.model import ModelLibrary
 from watchroom.errors import ConfigError
 from watchroom.serve.broker import PASSWORD_VARIABLE, USER
 from watchroom.serve.ports import free_port, require_free
@@ -35,7 +37,9 @@ def lock_data(folder: Path) -> IO[str]:
     except OSError as exc:
         file.close()
         raise ConfigError(
-            "another Watchroom is running on this data folder", path=folder, hint="stop it, or choose another with --data"
+            "another Watchroom is running on this data folder",
+            path=folder,
+            hint="stop it, or choose another with --data",
         ) from exc
     return file
 
@@ -103,23 +107,23 @@ def _environment(settings: Settings, mqtt_port: int) -> dict[str, str]:
 
 
 def _addresses(site: Site, mqtt_port: int) -> dict[str, str]:
-    """Map each address in the gateway files to one that is free now.
+    """Map each address of simulated equipment to one that is free now.
 
     The files keep the well-known ports, so a Modbus client can usually be pointed at them.
     """
-    from gateway.config import addresses_of
-
+    models = ModelLibrary()
     result: dict[str, str] = {}
-    taken: set[int] = {mqtt_port}
+    taken = {mqtt_port}
     for path in site.gateway_files:
-        for kind, address in addresses_of(path):
-            host, _, port = address.rpartition(":")
-            if kind == "mqtt":
+        config = load_gateway(path, models=models)
+        for link in config.links.values() if config.is_simulated else ():
+            address = f"{link.host}:{link.port}"
+            if link.kind == "mqtt":
                 result[address] = f"127.0.0.1:{mqtt_port}"
-            elif address not in result:
-                chosen = free_port(host, int(port))
-                while chosen in taken:
-                    chosen = free_port(host, 0)
-                taken.add(chosen)
-                result[address] = f"{host}:{chosen}"
+            elif link.kind == "tcp" and address not in result:
+                port = free_port(link.host, link.port)
+                while port in taken:
+                    port = free_port(link.host, 0)
+                taken.add(port)
+                result[address] = f"{link.host}:{port}"
     return result

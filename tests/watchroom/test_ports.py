@@ -1,0 +1,23 @@
+"""Ports: a taken one is refused in words, or another is found."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+from watchroom.errors import ConfigError
+from watchroom.serve.ports import free_port, is_free, require_free
+
+
+def test_taken_port_is_refused_with_a_way_out() -> None:
+    """The sentence names the port and the option."""
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        port = server.getsockname()[1]
+        assert not is_free("127.0.0.1", port)
+        with pytest.raises(ConfigError, match=rf"port {port} .* in use .*--port N"):
+            require_free("127.0.0.1", port, option="--port")
+        assert free_port("127.0.0.1", port) != port
+    assert free_port("127.0.0.1", port) == port
