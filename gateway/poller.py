@@ -1,0 +1,273 @@
+"""Polls the devices of one Modbus link: one worker, one request at a time, one report per block."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import structlog
+
+from gateway.config import LinkConfig, ModbusDevice
+from gateway.decoder import BlockDecoder
+from gateway.expression import Expression
+from gateway.modbus import BAD_ADDRESS, NO_TARGET, ModbusLink, RefusedError
+from gateway.planner import Block, halves, plan_reads
+from gateway.registers import Words
+from gateway.schedule import Schedule, Turn
+from gateway.sink import Aliases, Qualities, Sink, Values
+from watchroom.errors import LinkError
+from watchroom.signals import Quality
+
+CONNECT_BACK_OFF_S = (0.5, 1.0, 2.0, 5.0)
+_SUSPECT_MISSES = 3
+"""So many requests without any answer on a link, and the connection itself is suspected and made anew."""
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class DeviceCounts:
+    """What has happened with one device since the start.
+
+    Attributes:
+        last_ms: When it last answered, UTC ms; None if never.
+    """
+
+    requests: int = 0
+    timeouts: int = 0
+    refused: int = 0
+    last_ms: int | None = None
+
+
+@dataclass(slots=True)
+class _Device:
+    """A device with what reporting needs worked out."""
+
+    config: ModbusDevice
+    aliases: Mapping[str, int]
+    everything: Aliases
+    calculated: tuple[tuple[int, Expression], ...]
+    latest: dict[str, float] = field(default_factory=dict)
+    quality: dict[str, int] = field(default_factory=dict)
+    decoders: dict[Block, tuple[BlockDecoder, Aliases]] = field(default_factory=dict)
+    counts: DeviceCounts = field(default_factory=DeviceCounts)
+    is_bad: bool = False
+
+
+class LinkPoller:
+    """Keeps one link open and reads its devices for ever.
+
+    Args:
+        link: The link.
+        devices: The devices on it.
+        aliases: Signal key -> alias of the birth.
+        sink: Where blocks go.
+        now_ms: The gateway's clock, UTC ms.
+    """
+
+    def __init__(
+        self,
+        link: LinkConfig,
+        devices: Sequence[ModbusDevice],
+        *,
+        aliases: Mapping[str, int],
+        sink: Sink,
+        now_ms: Callable[[], int],
+    ) -> None:
+        self._link, self._sink, self._now_ms = link, sink, now_ms
+        self._line = ModbusLink(link)
+        self._devices = {device.name: _device(device, aliases) for device in devices}
+        plans = {device.name: plan_reads(device.model, link_kind=link.kind) for device in devices}
+        self._plans = plans
+        self._schedule = Schedule(plans, 0.0)
+        self._misses = 0
+        self._is_down: bool | None = None
+
+    @property
+    def is_down(self) -> bool:
+        """Whether the link has no connection, or no device on it answers."""
+        states = self._schedule.devices.values()
+        return bool(self._is_down) or (bool(states) and all(state.is_silent for state in states))
+
+    def status(self) -> dict[str, Any]:
+        """Return what the health page shows: the link and each device."""
+        devices = {}
+        for name, device in self._devices.items():
+            state = self._schedule.devices[name]
+            counts = device.counts
+            devices[name] = {
+                "is_silent": state.is_silent or bool(self._is_down),
+                "last_ms": counts.last_ms,
+                "requests": counts.requests,
+                "timeouts": counts.timeouts,
+                "refused": counts.refused,
+                "missing_registers": sorted(state.refused),
+            }
+        return {"is_down": self.is_down, "overruns": self._schedule.overruns, "devices": devices}
+
+    async def run(self) -> None:
+        """Poll until cancelled."""
+        loop = asyncio.get_running_loop()
+        self._schedule = Schedule(self._plans, loop.time())
+        try:
+            while True:
+                if not self._line.is_open:
+                    await self._connect()
+                turn = self._schedule.pick(loop.time())
+                if turn is None:
+                    await asyncio.sleep(self._schedule.wait_s(loop.time()))
+                else:
+                    await self._take(turn)
+        finally:
+            self._line.close()
+
+    async def _connect(self) -> None:
+        """Return with an open connection; tell once that it is down, and once that it is back."""
+        attempt = 0
+        while True:
+            try:
+                await self._line.open()
+            except LinkError as exc:
+                if not self._is_down and attempt:
+                    self._is_down = True
+                    log.warning("link is down", link=self._link.name, reason=str(exc))
+                    for device in self._devices.values():
+                        self._report_silence(device)
+                await asyncio.sleep(CONNECT_BACK_OFF_S[min(attempt, len(CONNECT_BACK_OFF_S) - 1)])
+                attempt += 1
+                continue
+            if self._is_down:
+                log.info("link restored", link=self._link.name)
+            self._is_down = False
+            self._misses = 0
+            return
+
+    async def _take(self, turn: Turn) -> None:
+        device = self._devices[turn.device]
+        block = turn.block
+        device.counts.requests += 1
+        before_ms = self._now_ms()
+        try:
+            words = await self._line.read(
+                block.table, unit=device.config.unit, start=block.start, count=block.count
+            )
+        except RefusedError as exc:
+            if exc.code in NO_TARGET:
+                self._missed(turn, device)
+            else:
+                self._refused(turn, device, exc)
+            return
+        except LinkError:
+            self._missed(turn, device)
+            return
+        middle_ms = (before_ms + self._now_ms()) // 2
+        self._answered(turn, device)
+        if not turn.is_probe:
+            self._schedule.accept(turn)
+            self._report(device, block, words, middle_ms)
+        # a link of very fast answers must not keep the other tasks of the process waiting
+        await asyncio.sleep(0)
+
+    def _answered(self, turn: Turn, device: _Device) -> None:
+        self._misses = 0
+        device.counts.last_ms = self._now_ms()
+        if self._schedule.answered(turn, asyncio.get_running_loop().time()) or device.is_bad:
+            device.is_bad = False
+            log.info("device restored", link=self._link.name, device=turn.device)
+
+    def _missed(self, turn: Turn, device: _Device) -> None:
+        device.counts.timeouts += 1
+        self._misses += 1
+        if self._schedule.missed(turn, asyncio.get_running_loop().time()):
+            log.warning("device does not answer", link=self._link.name, device=turn.device, unit=device.config.unit)
+            self._report_silence(device)
+        if self._misses >= _SUSPECT_MISSES:
+            # a half-open connection looks the same as silent devices: a new one tells them apart
+            self._misses = 0
+            self._line.close()
+
+    def _refused(self, turn: Turn, device: _Device, exc: RefusedError) -> None:
+        """The device answers, but not this: find out which register it is, and read the rest."""
+        now_s = asyncio.get_running_loop().time()
+        device.counts.refused += 1
+        self._answered(turn, device)
+        if turn.is_probe:
+            return
+        block = turn.job.block
+        parts = halves(block) if exc.code in BAD_ADDRESS else None
+        if parts is not None:
+            self._schedule.split(turn, parts, now_s)
+            return
+        is_known = {signal.name for signal in block.signals} <= self._schedule.devices[turn.device].refused
+        if exc.code in BAD_ADDRESS or exc.code == 1:
+            self._schedule.refuse(turn, now_s)
+        if not is_known:
+            log.warning(
+                "device refuses a register", link=self._link.name, device=turn.device, request=str(block), reason=str(exc)
+            )
+            names = [signal.name for signal in block.signals]
+            aliases = np.array([device.aliases[name] for name in names], dtype=np.uint32)
+            self._report_bad(device, aliases, Quality.INVALID)
+
+    def _report(self, device: _Device, block: Block, words: Words, time_ms: int) -> None:
+        if block not in device.decoders:
+            names = [signal.name for signal in block.signals]
+            numbers = np.array([device.aliases[name] for name in names], dtype=np.uint32)
+            device.decoders[block] = (BlockDecoder(block.signals, block.start), numbers)
+        decoder, aliases = device.decoders[block]
+        values, quality = decoder.decode(words)
+        if device.calculated:
+            aliases, values, quality = _with_calculated(device, block, aliases, values, quality)
+        self._sink.report(aliases, time_ms, values, quality)
+
+    def _report_silence(self, device: _Device) -> None:
+        device.is_bad = True
+        self._report_bad(device, device.everything, Quality.NO_COMMUNICATION)
+
+    def _report_bad(self, device: _Device, aliases: Aliases, quality: Quality) -> None:
+        """Report that there is no value: NaN, never a zero."""
+        device.latest.clear()
+        n = len(aliases)
+        self._sink.report(aliases, self._now_ms(), np.full(n, np.nan), np.full(n, quality, dtype=np.uint8))
+
+
+def _device(config: ModbusDevice, aliases: Mapping[str, int]) -> _Device:
+    mine = {signal.name: aliases[config.key(signal.name)] for signal in config.model.polled}
+    return _Device(
+        config=config,
+        aliases=mine,
+        everything=np.array(sorted(mine.values()), dtype=np.uint32),
+        calculated=tuple(
+            (mine[signal.name], signal.expression)
+            for signal in config.model.polled
+            if signal.expression is not None
+        ),
+    )
+
+
+def _with_calculated(
+    device: _Device, block: Block, aliases: Aliases, values: Values, quality: Qualities
+) -> tuple[Aliases, Values, Qualities]:
+    """The block with the calculated signals it changes; a calculated signal is as bad as its worst input."""
+    names = {signal.name for signal in block.signals}
+    device.latest.update(zip((signal.name for signal in block.signals), values.tolist(), strict=True))
+    device.quality.update(zip((signal.name for signal in block.signals), quality.tolist(), strict=True))
+    inputs = {**device.config.model.params, **device.latest}
+    extra: list[tuple[int, float, int]] = []
+    for alias, expression in device.calculated:
+        needed = expression.names - device.config.model.params.keys()
+        if needed & names and needed <= device.latest.keys():
+            value = expression(inputs)
+            worst = max((device.quality[name] for name in needed), default=0)
+            extra.append((alias, value, worst if worst or value == value else int(Quality.INVALID)))
+    if not extra:
+        return aliases, values, quality
+    more, numbers, qualities = zip(*extra, strict=True)
+    return (
+        np.concatenate((aliases, np.array(more, dtype=np.uint32))),
+        np.concatenate((values, np.array(numbers))),
+        np.concatenate((quality, np.array(qualities, dtype=np.uint8))),
+    )
