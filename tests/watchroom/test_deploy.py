@@ -1,0 +1,45 @@
+"""The container files: valid compose, no passwords, least privilege."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_compose_file_is_valid() -> None:
+    """docker-compose.yml follows the Compose specification's JSON schema."""
+    arguments = ["-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", str(ROOT / "docker-compose.yml")]
+    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_compose_has_the_parts_and_profiles() -> None:
+    """The centre starts alone; gateway and simulators only in profile demo."""
+    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+    assert set(services) == {"mosquitto", "influxdb", "watchroom", "gateway", "simulators"}
+    demo = {name for name, service in services.items() if service.get("profiles") == ["demo"]}
+    assert demo == {"gateway", "simulators"}
+
+
+def test_no_password_has_a_default() -> None:
+    """Every secret must be set by the operator: the variable form refuses to start without it."""
+    for service in yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"].values():
+        for key, value in service.get("environment", {}).items():
+            if key.endswith(("PASSWORD", "TOKEN")):
+                assert str(value).endswith(":?set it in .env}"), key
+
+
+@pytest.mark.parametrize("user", ["pump-house", "readers"])
+def test_only_the_centre_acknowledges(user: str) -> None:
+    """A gateway that could write `ack` could make the outbox of another forget its records."""
+    text = (ROOT / "deploy" / "mosquitto.acl").read_text()
+    rights = next(part for part in text.split("user ")[1:] if part.startswith(user + "\n"))
+    writes = [line.split()[2] for line in rights.splitlines() if line.startswith("topic write")]
+    assert writes
+    assert not any(topic.endswith(("/ack", "/want", "/cmd", "#")) and topic.startswith("wr1") for topic in writes)
