@@ -149,7 +149,7 @@ ticket = Table(
     Column("reopened", Integer, nullable=False),
     Column("is_repeat", Boolean, nullable=False, comment="same fault again within 30 days"),
     Column("is_simulated", Boolean, nullable=False),
-    Column("version", Integer, nullable=False, comment="raised by each step; also the number of its events"),
+    Column("version", Integer, nullable=False, comment="raised by each step"),
     Column("hash", String(64), nullable=False, comment="hash of its last ticket_event: shows a cut tail"),
     UniqueConstraint("site", "number"),
     Index("ix_ticket_open", "site", "state", "priority"),

@@ -206,9 +206,7 @@ def upgrade() -> None:
         sa.Column("reopened", sa.Integer(), nullable=False),
         sa.Column("is_repeat", sa.Boolean(), nullable=False, comment="same fault again within 30 days"),
         sa.Column("is_simulated", sa.Boolean(), nullable=False),
-        sa.Column(
-            "version", sa.Integer(), nullable=False, comment="raised by each step; also the number of its events"
-        ),
+        sa.Column("version", sa.Integer(), nullable=False, comment="raised by each step"),
         sa.Column(
             "hash", sa.String(length=64), nullable=False, comment="hash of its last ticket_event: shows a cut tail"
         ),

@@ -1,0 +1,260 @@
+"""Tickets that alarms open: one for each equipment, fault and type, however often the alarm comes back.
+
+An open ticket gets the alarm attached. A ticket closed less than 24 h ago is opened again; within 30 days a new one
+counts as repeat failure. All orders of a turn are decided together, so a storm costs a few statements.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from sqlalchemy import or_, select
+
+from alarms.feed import Turn
+from alarms.ticket_clock import ClockKind, started
+from alarms.ticket_state import DAY_MS, TicketState
+from alarms.tickets import OPEN_STATES, SYSTEM, add_event, make_event, save, take_step
+from watchroom.database.tables import message, ticket, ticket_alarm, ticket_clock, ticket_event
+from watchroom.site import Channel
+
+REOPEN_MS = DAY_MS
+REPEAT_MS = 30 * DAY_MS
+CHUNK = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TicketOrder:
+    """What an alarm asks for.
+
+    Attributes:
+        fault: Fault family of the rule row.
+        allowed_ms: Clock kind -> time allowed.
+    """
+
+    alarm_id: str
+    type: str
+    priority: int
+    equipment: str
+    place: str | None
+    fault: str
+    title: Mapping[str, str]
+    detail: Mapping[str, str]
+    is_simulated: bool
+    allowed_ms: Mapping[ClockKind, int] = field(default_factory=dict)
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What makes two orders the same work."""
+        return self.equipment, self.fault, self.type
+
+
+def open_tickets(
+    turn: Turn,
+    orders: Sequence[TicketOrder],
+    *,
+    channels: Mapping[str, Channel],
+    names: Mapping[str, Mapping[str, str]],
+) -> None:
+    """Open, reopen or extend tickets in the alarm's own transaction.
+
+    Args:
+        turn: The writer's turn.
+        orders: In the order of the alarms.
+        channels: Channels that get one message for each new ticket.
+        names: Equipment id -> name in both languages, for the messages.
+    """
+    if not orders:
+        return
+    latest = _latest(turn, orders)
+    linked = _links(turn, orders)
+    new = _NewRows()
+    for order in orders:
+        row = latest.get(order.key)
+        if row is not None and (order.alarm_id, row["id"]) in linked:
+            _raise_priority(turn, row, order, is_new=new.holds(row))
+            continue
+        if row is None or not _takes(row, turn.now_ms):
+            row = latest[order.key] = new.open(turn, order, before=row)
+            new.tell(turn, row, channels=channels, name=names.get(order.equipment, {}))
+        elif new.holds(row):
+            new.attach(turn, row, order)
+        else:
+            _extend(turn, row, order)
+        linked.add((order.alarm_id, row["id"]))
+        new.links.append({"ticket_id": row["id"], "alarm_id": order.alarm_id})
+    new.insert(turn)
+
+
+def _takes(row: Mapping[str, Any], now_ms: int) -> bool:
+    """Whether a new alarm belongs to this ticket."""
+    if row["state"] in OPEN_STATES:
+        return True
+    return bool(row["state"] == TicketState.CLOSED and now_ms - row["closed_ms"] <= REOPEN_MS)
+
+
+def _extend(turn: Turn, row: dict[str, Any], order: TicketOrder) -> None:
+    row["priority"] = min(row["priority"], order.priority)
+    if row["state"] in OPEN_STATES:
+        add_event(turn, row, "attach", from_state=row["state"], user=SYSTEM, note={"alarm": order.alarm_id})
+        save(turn, row)
+    else:
+        note = {"alarm": order.alarm_id}
+        take_step(turn, row, "reopen", target=TicketState.DISPATCHED, user=SYSTEM, note=note)
+
+
+def _raise_priority(turn: Turn, row: dict[str, Any], order: TicketOrder, *, is_new: bool) -> None:
+    """A level up of an alarm that already has its ticket makes the ticket as urgent."""
+    if order.priority >= row["priority"] or row["state"] not in OPEN_STATES:
+        return
+    row["priority"] = order.priority
+    if not is_new:
+        note = {"priority": order.priority, "alarm": order.alarm_id}
+        add_event(turn, row, "priority", from_state=row["state"], user=SYSTEM, note=note)
+        save(turn, row)
+
+
+class _NewRows:
+    """Rows collected for one insert of each table."""
+
+    def __init__(self) -> None:
+        self.tickets: dict[str, dict[str, Any]] = {}
+        self.clocks: list[dict[str, Any]] = []
+        self.events: list[dict[str, Any]] = []
+        self.links: list[dict[str, Any]] = []
+        self.messages: list[dict[str, Any]] = []
+
+    def holds(self, row: Mapping[str, Any]) -> bool:
+        return row["id"] in self.tickets
+
+    def open(self, turn: Turn, order: TicketOrder, *, before: Mapping[str, Any] | None) -> dict[str, Any]:
+        is_repeat = before is not None and before["state"] == TicketState.CLOSED
+        row: dict[str, Any] = {
+            "id": str(uuid.uuid4()),
+            "number": turn.ticket_number(order.type),
+            "site": turn.site,
+            "type": order.type,
+            "state": TicketState.NEW.value,
+            "priority": order.priority,
+            "equipment": order.equipment,
+            "place": order.place,
+            "fault": order.fault,
+            "title": dict(order.title),
+            "detail": dict(order.detail),
+            "created_ms": turn.now_ms,
+            "updated_ms": turn.now_ms,
+            "closed_ms": None,
+            "assignee": None,
+            "worker": None,
+            "held_from": None,
+            "held_until_ms": None,
+            "rework": 0,
+            "reopened": 0,
+            "is_repeat": is_repeat,
+            "is_simulated": order.is_simulated,
+            "version": 1,
+            "hash": "",
+        }
+        self.tickets[row["id"]] = row
+        self.clocks += [{"ticket_id": row["id"], **asdict(clock)} for clock in started(order.allowed_ms, turn.now_ms)]
+        self._note(turn, row, "open", {"alarm": order.alarm_id})
+        turn.changed("ticket", row["id"])
+        return row
+
+    def attach(self, turn: Turn, row: dict[str, Any], order: TicketOrder) -> None:
+        row["priority"] = min(row["priority"], order.priority)
+        self._note(turn, row, "attach", {"alarm": order.alarm_id})
+
+    def tell(
+        self, turn: Turn, row: Mapping[str, Any], *, channels: Mapping[str, Channel], name: Mapping[str, str]
+    ) -> None:
+        for key, channel in channels.items():
+            if row["type"] in channel.ticket_types and row["priority"] <= channel.priority:
+                title, body = message_text(row, lang=channel.lang, name=name.get(channel.lang) or row["equipment"])
+                self.messages.append(
+                    {
+                        "id": str(uuid.uuid4()),
+                        "site": turn.site,
+                        "channel": key,
+                        "ticket_id": row["id"],
+                        "title": title,
+                        "body": body,
+                        "created_ms": turn.now_ms,
+                        "attempts": 0,
+                        "next_ms": turn.now_ms,
+                    }
+                )
+
+    def insert(self, turn: Turn) -> None:
+        for table, rows in (
+            (ticket, list(self.tickets.values())),
+            (ticket_clock, self.clocks),
+            (ticket_event, self.events),
+            (ticket_alarm, self.links),
+            (message, self.messages),
+        ):
+            if rows:
+                turn.connection.execute(table.insert(), rows)
+
+    def _note(self, turn: Turn, row: dict[str, Any], step: str, note: Mapping[str, Any]) -> None:
+        before = None if step == "open" else row["state"]
+        self.events.append(make_event(row, step, at_ms=turn.now_ms, from_state=before, user=SYSTEM, note=note))
+
+
+PRIORITY_WORDS = {
+    "zh": {1: "紧急", 2: "高", 3: "中", 4: "低"},
+    "en": {1: "emergency", 2: "high", 3: "medium", 4: "low"},
+}
+TYPE_WORDS = {"zh": {"repair": "维修工单", "patrol": "巡查工单"}, "en": {"repair": "repair", "patrol": "patrol"}}
+
+
+def message_text(row: Mapping[str, Any], *, lang: str, name: str) -> tuple[str, str]:
+    """Return title and body of the message about a new ticket; the sender adds the link."""
+    priority = PRIORITY_WORDS[lang][row["priority"]]
+    type_ = TYPE_WORDS[lang].get(row["type"], row["type"])
+    badge = {"zh": "【模拟】", "en": "[simulated] "}[lang] if row["is_simulated"] else ""
+    if lang == "zh":
+        title = f"{badge}{row['number']} {priority}：{name} {row['title'][lang]}"
+        return title, f"{type_}，优先级 {row['priority']}（{priority}）\n{row['detail'][lang]}"
+    title = f"{badge}{row['number']} {priority}: {name}, {row['title'][lang]}"
+    return title, f"{type_} ticket, priority {row['priority']} ({priority})\n{row['detail'][lang]}"
+
+
+def _latest(turn: Turn, orders: Sequence[TicketOrder]) -> dict[tuple[str, str, str], dict[str, Any]]:
+    """Return the newest ticket for each key that is open or was closed within the time of repeats."""
+    found: dict[tuple[str, str, str], dict[str, Any]] = {}
+    equipment = sorted({order.equipment for order in orders})
+    keys = {order.key for order in orders}
+    for start in range(0, len(equipment), CHUNK):
+        query = (
+            select(ticket)
+            .where(ticket.c.site == turn.site, ticket.c.equipment.in_(equipment[start : start + CHUNK]))
+            .where(or_(ticket.c.state.in_(OPEN_STATES), ticket.c.closed_ms > turn.now_ms - REPEAT_MS))
+            .order_by(ticket.c.created_ms, ticket.c.number)
+        )
+        for row in map(dict, turn.connection.execute(query).mappings()):
+            key = (row["equipment"], row["fault"], row["type"])
+            if key in keys and _is_better(row, found.get(key)):
+                found[key] = row
+    return found
+
+
+def _is_better(row: Mapping[str, Any], than: Mapping[str, Any] | None) -> bool:
+    if than is None:
+        return True
+    # a cancelled ticket (false alarm) must not hide that the fault was repaired some days ago
+    rank = {TicketState.CLOSED.value: 1, TicketState.CANCELLED.value: 0}
+    mine, other = rank.get(row["state"], 2), rank.get(than["state"], 2)
+    return mine >= other
+
+
+def _links(turn: Turn, orders: Sequence[TicketOrder]) -> set[tuple[str, str]]:
+    alarms = sorted({order.alarm_id for order in orders})
+    found: set[tuple[str, str]] = set()
+    for start in range(0, len(alarms), CHUNK):
+        query = select(ticket_alarm.c.alarm_id, ticket_alarm.c.ticket_id)
+        query = query.where(ticket_alarm.c.alarm_id.in_(alarms[start : start + CHUNK]))
+        found.update((row.alarm_id, row.ticket_id) for row in turn.connection.execute(query))
+    return found
