@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from gateway.configfile import DeviceEntry, GatewayFile, LinkEntry
 from gateway.mapping import Mapping as ReaderMapping
-from gateway.mapping import compile_mapping
+from gateway.mappingcheck import compile_mapping
 from gateway.model import Model, ModelLibrary
 from gateway.modelfile import named_booleans
 from watchroom.errors import ConfigError

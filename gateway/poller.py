@@ -151,9 +151,7 @@ class LinkPoller:
         device.counts.requests += 1
         before_ms = self._now_ms()
         try:
-            words = await self._line.read(
-                block.table, unit=device.config.unit, start=block.start, count=block.count
-            )
+            words = await self._line.read(block.table, unit=device.config.unit, start=block.start, count=block.count)
         except RefusedError as exc:
             if exc.code in NO_TARGET:
                 self._missed(turn, device)
@@ -206,7 +204,11 @@ class LinkPoller:
             self._schedule.refuse(turn, now_s)
         if not is_known:
             log.warning(
-                "device refuses a register", link=self._link.name, device=turn.device, request=str(block), reason=str(exc)
+                "device refuses a register",
+                link=self._link.name,
+                device=turn.device,
+                request=str(block),
+                reason=str(exc),
             )
             names = [signal.name for signal in block.signals]
             aliases = np.array([device.aliases[name] for name in names], dtype=np.uint32)
@@ -241,9 +243,7 @@ def _device(config: ModbusDevice, aliases: Mapping[str, int]) -> _Device:
         aliases=mine,
         everything=np.array(sorted(mine.values()), dtype=np.uint32),
         calculated=tuple(
-            (mine[signal.name], signal.expression)
-            for signal in config.model.polled
-            if signal.expression is not None
+            (mine[signal.name], signal.expression) for signal in config.model.polled if signal.expression is not None
         ),
     )
 

@@ -1,0 +1,68 @@
+"""The field side of one gateway: a worker per link, all into one sink."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from gateway.config import GatewayConfig, signals_of
+from gateway.poller import LinkPoller
+from gateway.readers import ReaderLink
+from gateway.sink import Sink
+
+
+class FieldSide:
+    """Reads everything a gateway file names.
+
+    Args:
+        config: The gateway.
+        sink: Where samples and events go.
+        now_ms: The gateway's clock, UTC ms.
+        key: Key for hashing cards and persons, ``watchroom.pii.load_key``.
+        folder: Messages that fit no mapping are kept here.
+    """
+
+    def __init__(
+        self, config: GatewayConfig, sink: Sink, *, now_ms: Callable[[], int], key: bytes, folder: Path
+    ) -> None:
+        aliases = {spec.key: spec.alias for spec in signals_of(config)}
+        self._pollers: dict[str, LinkPoller] = {}
+        self._readers: dict[str, ReaderLink] = {}
+        for name, link in config.links.items():
+            if link.kind == "mqtt":
+                mappings = [reader.mapping for reader in config.readers_on(name)]
+                self._readers[name] = ReaderLink(
+                    link,
+                    mappings,
+                    client_id=f"{config.site}-{config.id}-{name}",
+                    aliases=aliases,
+                    sink=sink,
+                    now_ms=now_ms,
+                    key=key,
+                    folder=folder / "unmatched" / name,
+                )
+            else:
+                devices = config.devices_on(name)
+                self._pollers[name] = LinkPoller(link, devices, aliases=aliases, sink=sink, now_ms=now_ms)
+
+    @property
+    def links_down(self) -> int:
+        """How many links are down: no connection, or no device answers."""
+        return sum(poller.is_down for poller in self._pollers.values()) + sum(
+            reader.is_down for reader in self._readers.values()
+        )
+
+    def status(self) -> dict[str, Any]:
+        """Return link name -> what the health page shows."""
+        pollers = {name: poller.status() for name, poller in self._pollers.items()}
+        return pollers | {name: reader.status() for name, reader in self._readers.items()}
+
+    async def run(self) -> None:
+        """Read until cancelled; a bug in one worker ends all."""
+        async with asyncio.TaskGroup() as group:
+            for name, poller in self._pollers.items():
+                group.create_task(poller.run(), name=f"link {name}")
+            for name, reader in self._readers.items():
+                group.create_task(reader.run(), name=f"link {name}")
