@@ -1,0 +1,439 @@
+"""Shapes of the HTTP API; programs and pages may rely on them. Times are UTC milliseconds."""
+
+from __future__ import annotations
+
+from typing import Any, Generic, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Item = TypeVar("Item")
+Point = tuple[float, float]
+
+
+class Shape(BaseModel):
+    """Base: a key too many is a mistake of ours."""
+
+    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+
+
+class Words(Shape):
+    """A text in both languages."""
+
+    zh: str
+    en: str
+
+
+class Page(Shape, Generic[Item]):
+    """A part of a list."""
+
+    items: list[Item]
+    next: str | None = Field(default=None, description="Give this as `cursor` to get the next part; null at the end")
+
+
+class ProblemBody(BaseModel):
+    """RFC 9457 problem details."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str = Field(description="Stable word that both languages translate")
+    errors: list[dict[str, str]] = []
+
+
+class SignIn(Shape):
+    """Name and password."""
+
+    username: str = Field(min_length=1, max_length=64)
+    password: str = Field(min_length=1, max_length=256)
+
+
+class Setup(Shape):
+    """The first account."""
+
+    token: str = Field(min_length=1, max_length=128, description="What stands after # in the one-time link")
+    username: str = Field(min_length=1, max_length=64)
+    display: str = Field(default="", max_length=120)
+    password: str = Field(min_length=1, max_length=256)
+
+
+class User(Shape):
+    """The person who signed in."""
+
+    name: str
+    display: str
+    role: str
+    lang: str
+
+
+class SessionInfo(Shape):
+    """Who is signed in, until when."""
+
+    user: User
+    expires_ms: int
+
+
+class SessionOpened(SessionInfo):
+    """A new session; the token is for programs, browsers use the cookie."""
+
+    token: str
+
+
+class NewAccount(Shape):
+    """An account to make."""
+
+    name: str = Field(min_length=1, max_length=32)
+    display: str = Field(default="", max_length=120)
+    role: Literal["guard", "leader", "technician", "contractor", "integrator", "manager", "committee", "kiosk", "admin"]
+    password: str = Field(min_length=1, max_length=256)
+    lang: Literal["zh", "en"] = "zh"
+
+
+class Account(Shape):
+    """One account."""
+
+    name: str
+    display: str
+    role: str
+    lang: str
+    is_enabled: bool
+    created_ms: int
+    locked_until_ms: int | None
+
+
+class Scenario(Shape):
+    """Something the simulators can play."""
+
+    name: str
+    title: Words
+
+
+class Demo(Shape):
+    """What a demo offers."""
+
+    scenarios: list[Scenario]
+
+
+class Floors(Shape):
+    """Storeys of a building."""
+
+    below: int
+    above: int
+
+
+class Place(Shape):
+    """One place; coordinates in metres, origin south-west."""
+
+    kind: str
+    name: Words
+    within: str | None = Field(alias="in")
+    floors: Floors | None
+    outline: list[Point] | None
+    at: Point | None
+
+
+class Plan(Shape):
+    """Lines and areas of the plan, metres."""
+
+    roads: list[list[Point]]
+    green: list[list[Point]]
+    water: list[list[Point]]
+    wall: list[Point]
+
+
+class SiteInfo(Shape):
+    """The compound."""
+
+    id: str
+    name: Words
+    zone: str
+    city_rescue_min: int
+    homes: int
+    is_simulated: bool
+    demo: Demo | None
+    places: dict[str, Place]
+    plan: Plan
+    version: str
+    build: str = Field(description="Changes when the pages change")
+
+
+class SignalInfo(Shape):
+    """One signal as its equipment's template describes it."""
+
+    key: str
+    name: Words
+    unit: str
+    kind: str
+    texts: dict[str, Words]
+    normal: tuple[float, float] | None
+    limits: dict[str, float]
+    index: int = Field(description="Number in live frames of the present index epoch")
+
+
+class EquipmentInfo(Shape):
+    """One piece of equipment."""
+
+    id: str
+    type: str
+    name: Words
+    place: str
+    place_name: Words
+    gateway: str | None = Field(description="Gateway that reads it, once it has reported")
+    rated: dict[str, float]
+    contractor: str | None
+    extra: dict[str, Any]
+    signals: list[SignalInfo]
+
+
+class Sample(Shape):
+    """The newest value of one signal."""
+
+    key: str
+    index: int
+    value: float | None
+    time_ms: int | None
+    quality: int = Field(description="0 good, 1 no communication, 2 invalid, 3 sensor fault, 4 clock doubtful, ...")
+    gateway: str | None
+    is_stale: bool
+
+
+class LiveIndex(Shape):
+    """Signal keys by index."""
+
+    epoch: int
+    keys: list[str]
+
+
+class Series(Shape):
+    """History of one signal in buckets of equal width; empty buckets are left out."""
+
+    key: str
+    t: list[int]
+    min: list[float | None]
+    max: list[float | None]
+    mean: list[float | None]
+    last: list[float | None]
+    count: list[int]
+
+
+class AlarmTicket(Shape):
+    """A ticket that belongs to an alarm."""
+
+    id: str
+    number: str
+    type: str
+    state: str
+
+
+class Guide(Shape):
+    """What to know and do."""
+
+    cause: str
+    consequence: str
+    do: list[str]
+    respond_min: float | None
+
+
+class Guidance(Shape):
+    """In both languages."""
+
+    zh: Guide
+    en: Guide
+
+
+class AlarmEvent(Shape):
+    """One line of an alarm's journal."""
+
+    kind: str
+    event_ms: int
+    user: str | None
+    comment: str | None
+    value: float | None
+    is_accepted: bool
+    reason: str | None
+
+
+class Alarm(Shape):
+    """One occurrence of an alarm."""
+
+    id: str
+    row: str
+    rule: str
+    equipment: str
+    equipment_name: Words
+    place: str | None
+    place_name: Words | None
+    instance: str
+    signal: str | None
+    priority: int
+    class_: str = Field(alias="class")
+    level: str
+    state: str
+    is_active: bool
+    is_latching: bool
+    is_late: bool
+    is_simulated: bool
+    raised_ms: int
+    cleared_ms: int | None
+    acked_ms: int | None
+    acked_by: str | None
+    value: float | None
+    limit: float | None
+    unit: str | None
+    title: Words
+    detail: Words
+    guidance: Guidance | None
+    tickets: list[AlarmTicket]
+
+
+class AlarmWithEvents(Alarm):
+    """One occurrence with its journal."""
+
+    events: list[AlarmEvent]
+
+
+class AlarmAction(Shape):
+    """An acknowledgement or reset."""
+
+    comment: str | None = Field(default=None, max_length=1000)
+
+
+class TicketClock(Shape):
+    """One time limit; what is left is for the reader to compute."""
+
+    kind: str
+    start_ms: int
+    target_ms: int
+    paused_ms: int
+    pause_start_ms: int | None
+    stop_ms: int | None
+    breached_ms: int | None
+
+
+class TicketAlarm(Shape):
+    """An alarm that a ticket belongs to, as it stands now."""
+
+    id: str
+    title: Words
+    priority: int
+    state: str
+    is_active: bool
+
+
+class TicketEvent(Shape):
+    """One line of a ticket's history."""
+
+    step: str
+    from_state: str | None
+    to_state: str
+    at_ms: int
+    user: str | None
+    comment: str | None
+    fields: dict[str, Any]
+
+
+class Ticket(Shape):
+    """Work for a person."""
+
+    id: str
+    number: str
+    type: str
+    state: str
+    priority: int
+    equipment: str | None
+    equipment_name: Words | None
+    place: str | None
+    place_name: Words | None
+    title: Words
+    detail: Words
+    created_ms: int
+    updated_ms: int
+    closed_ms: int | None
+    assignee: str | None
+    worker: str | None
+    held_until_ms: int | None
+    rework: int
+    is_repeat: bool
+    is_simulated: bool
+    version: int
+    clocks: list[TicketClock]
+    alarms: list[TicketAlarm]
+    steps: list[str] = Field(description="What the person who asks may do next")
+
+
+class TicketWithEvents(Ticket):
+    """A ticket with its history."""
+
+    events: list[TicketEvent]
+
+
+class TicketStep(Shape):
+    """What a step may carry."""
+
+    version: int | None = Field(default=None, description="Version the person saw; another one gives 409")
+    comment: str | None = Field(default=None, max_length=2000)
+    assignee: str | None = Field(default=None, max_length=64)
+    reason: str | None = Field(default=None, max_length=200)
+    until_ms: int | None = Field(default=None, ge=0)
+    result: str | None = Field(default=None, max_length=2000)
+
+
+class AccessEvent(Shape):
+    """A card or face at a door."""
+
+    seq: int
+    equipment: str | None
+    equipment_name: Words | None
+    time_ms: int
+    method: str | None
+    person: str | None
+    card: str | None
+    result: str | None
+    direction: str | None
+    is_simulated: bool
+    fields: dict[str, Any]
+
+
+class Gateway(Shape):
+    """One gateway as it is now."""
+
+    id: str
+    equipment: str | None
+    name: Words
+    is_online: bool
+    last_ms: int | None = Field(description="When it was heard last, the centre's clock")
+    epoch: str | None = Field(description="16 hexadecimal digits: browsers cannot hold 64 bits in a number")
+    latency_ms: int | None
+    backlog: int | None
+    beats: list[int] = Field(description="40 cells of 15 s, oldest first: 2 good, 1 late, 0 missing")
+    signals: int
+    stale: int
+    reason: str | None
+
+
+class StaffMember(Shape):
+    """One member of staff."""
+
+    id: str
+    name: Words
+    role: str
+
+
+class Stats(Shape):
+    """Figures of the bar at the foot of the page."""
+
+    samples_per_s: float
+    alarm_scan_ms: float | None
+    gateways_online: int
+    gateways: int
+    signals_good: int
+    signals_stale: int
+    data_age_ms: int | None
+    access_today: int
+    access_denied: int
+
+
+class Played(Shape):
+    """A scenario was started."""
+
+    name: str
