@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import IntEnum
 from typing import TYPE_CHECKING, Literal
 
 from alarms.templates import Guidance, TicketPolicy
@@ -32,19 +33,43 @@ Both = dict[str, str]
 """A text as {"zh": ..., "en": ...}."""
 
 
+class Op(IntEnum):
+    """How a value is compared."""
+
+    ABOVE = 0
+    BELOW = 1
+    BITS = 2
+    IN = 3
+    NOT_IN = 4
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StateTest:
-    """A signal's value is one of ``values``, or shares a bit with ``bits``."""
+    """A test of one signal.
+
+    Attributes:
+        op: ABOVE and BELOW compare with ``limit``, BITS with ``mask``, IN and NOT_IN with ``values``.
+        deadband: Distance back inside before ABOVE and BELOW let go, in the signal's unit.
+    """
 
     signal: str
-    values: tuple[float, ...]
-    bits: int
+    op: Op
+    values: tuple[float, ...] = ()
+    mask: int = 0
+    limit: float = 0.0
+    deadband: float = 0.0
 
-    def holds(self, value: float) -> bool:
-        """Whether a value passes; NaN never does."""
+    def verdict(self, value: float) -> int:
+        """Return 1 when a value passes, -1 when it fails, 0 when it lies in the deadband or is NaN."""
         if math.isnan(value):
-            return False
-        return bool(int(value) & self.bits) if self.bits else value in self.values
+            return 0
+        if self.op is Op.ABOVE:
+            return 1 if value > self.limit else -1 if value <= self.limit - self.deadband else 0
+        if self.op is Op.BELOW:
+            return 1 if value < self.limit else -1 if value >= self.limit + self.deadband else 0
+        if self.op is Op.BITS:
+            return 1 if math.isfinite(value) and int(value) & self.mask else -1
+        return 1 if (value in self.values) == (self.op is Op.IN) else -1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +115,7 @@ class RuleRow:
         limits: Level -> limit in the signal's unit.
         guard: Judged only while this state holds.
         health: For health rules what is watched.
+        family: Shared by rules whose alarms are one fault; see `fault`.
         after_ms: For never_seen and gateway_silent: the silence that counts.
     """
 
@@ -120,6 +146,7 @@ class RuleRow:
     sequence: SequenceTest | None = None
     health: str = ""
     after_ms: int = 0
+    family: str | None = None
 
     def priority(self, level: str = "") -> int:
         """Return the priority at a level; without one the mildest."""
@@ -128,6 +155,8 @@ class RuleRow:
     @property
     def fault(self) -> str:
         """Fault family: alarms of one family on one piece of equipment share a ticket."""
+        if self.family is not None:
+            return self.family
         return self.rule if not self.instance else f"{self.rule}.{self.instance}"
 
     def describe(self, transition: Transition) -> tuple[Both, Both]:

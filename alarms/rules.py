@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
 
-from alarms.rows import Expected, RuleRow, SequenceTest, StateTest
+from alarms.rows import Expected, Op, RuleRow, SequenceTest, StateTest
 from alarms.templates import (
     Explanation,
     Level,
@@ -264,6 +264,7 @@ class _Scope:
             guard=guard,
             sequence=sequence,
             health=spec.health.of if spec.health else "",
+            family=None if spec.family is None else spec.family.replace("{n}", str(number)),
             after_ms=round(spec.health.after * 1000) if spec.health else 0,
         )
         return replace(row, version=_digest(repr(row)))
@@ -286,7 +287,15 @@ class _Scope:
         if test is None:
             return None
         key = self._signal(test.signal, number, source, part)
-        return StateTest(signal=key, values=tuple(test.values or ()), bits=test.bits or 0)
+        if test.bits is not None:
+            return StateTest(signal=key, op=Op.BITS, mask=test.bits)
+        if test.above is not None:
+            return StateTest(signal=key, op=Op.ABOVE, limit=amount(test.above, self.numbers))
+        if test.below is not None:
+            return StateTest(signal=key, op=Op.BELOW, limit=amount(test.below, self.numbers))
+        if test.not_in is not None:
+            return StateTest(signal=key, op=Op.NOT_IN, values=tuple(test.not_in))
+        return StateTest(signal=key, op=Op.IN, values=tuple(test.values or ()))
 
     def _sequence(self, spec: RuleSpec, number: int, source: _Source) -> SequenceTest | None:
         if spec.sequence is None:
@@ -316,6 +325,6 @@ class _Scope:
                 yield (one.event, one.field, other, tuple(one.values))
             elif other == self.equipment_id:
                 key = self._signal(str(one.signal), number, source, "sequence")
-                yield StateTest(signal=key, values=tuple(float(v) for v in one.values), bits=0)
+                yield StateTest(signal=key, op=Op.IN, values=tuple(float(v) for v in one.values))
             else:
-                yield StateTest(signal=f"{other}/{one.signal}", values=tuple(float(v) for v in one.values), bits=0)
+                yield StateTest(signal=f"{other}/{one.signal}", op=Op.IN, values=tuple(float(v) for v in one.values))

@@ -27,9 +27,10 @@ EVERY = "every"
 
 AlarmClass = Literal["fire", "life_safety", "security", "equipment", "communication"]
 Level = Literal["HH", "H", "L", "LL"]
+Amount = float | str
 Priority = Annotated[int, Field(ge=1, le=4)]
 _AMOUNT = re.compile(
-    r"rated\.(?P<name>\w+)(?:\s*\*\s*(?P<factor>\d+(?:\.\d+)?))?(?:\s*(?P<sign>[+-])\s*(?P<plus>\d+(?:\.\d+)?))?"
+    r"rated\.(?P<name>\w+)(?:\s*\*\s*(?P<factor>-?\d+(?:\.\d+)?))?(?:\s*(?P<sign>[+-])\s*(?P<plus>\d+(?:\.\d+)?))?"
 )
 
 
@@ -46,7 +47,7 @@ def _check_span(value: object) -> object:
 class _Checked(Strict):
     """Base of parts whose amounts are numbers or expressions over ``rated``."""
 
-    @field_validator("HH", "H", "L", "LL", "deadband", "low", "high", mode="before", check_fields=False)
+    @field_validator("HH", "H", "L", "LL", "deadband", "above", "below", mode="before", check_fields=False)
     @classmethod
     def _amount(cls, value: object) -> object:
         return _check_amount(value)
@@ -55,9 +56,6 @@ class _Checked(Strict):
     @classmethod
     def _span(cls, value: object) -> object:
         return _check_span(value)
-
-
-Amount = float | str
 
 
 class SignalInfo(Strict):
@@ -103,17 +101,21 @@ class Limit(_Checked):
         return {level: amount for level, amount in pairs if amount is not None}
 
 
-class StateIs(Strict):
-    """A signal's value is one of a set, or has one of the bits of a mask."""
+class StateIs(_Checked):
+    """A test of one signal's value: one of a set, none of a set, a bit of a mask, above or below an amount."""
 
     signal: str
     values: list[float] | None = Field(default=None, alias="in")
+    not_in: list[float] | None = None
     bits: int | None = Field(default=None, ge=1)
+    above: Amount | None = None
+    below: Amount | None = None
 
     @model_validator(mode="after")
     def _one_test(self) -> StateIs:
-        if (self.values is None) == (self.bits is None):
-            raise ValueError("give either in: [values] or bits: mask")
+        given = (self.values, self.not_in, self.bits, self.above, self.below)
+        if sum(item is not None for item in given) != 1:
+            raise ValueError("give exactly one of in: [values], not_in: [values], bits: mask, above: and below:")
         return self
 
 
@@ -216,6 +218,7 @@ class RuleSpec(_Checked):
     class_: AlarmClass = Field(alias="class")
     priority: Priority | dict[Level, Priority]
     latching: bool = False
+    family: str | None = Field(default=None, description="Alarms of one family and equipment share a ticket")
     ticket: TicketPolicy | None = None
     guidance: Guidance = Guidance()
     repeat: str | None = None
