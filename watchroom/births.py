@@ -10,9 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import structlog
+
 from watchroom.disk import Disk, RealDisk, replace_file
 from watchroom.errors import ContractError
 from watchroom.signals import Kind, Lane, SignalSpec, split_key
+
+log = structlog.get_logger(__name__)
 
 FORMAT = "WR1"
 ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
@@ -221,6 +225,10 @@ class BirthStore:
             try:
                 birth = Birth.from_json(json.loads(self._disk.read(self._path(*key))))
             except FileNotFoundError:
+                return None
+            except (ValueError, ContractError) as exc:
+                # as good as missing: the gateway's birth is retained at the broker and is put again
+                log.error("birth cannot be read", path=str(self._path(*key)), error=str(exc))
                 return None
             self._known[key] = birth
         return birth

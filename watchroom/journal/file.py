@@ -13,7 +13,7 @@ from watchroom.journal.record import Record
 from watchroom.journal.writer import PartitionWriter
 
 _SITE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
-DURABLE_READERS = ("alarms", "history")
+DURABLE_READERS = ("ingest", "alarms", "history")
 
 
 class FileJournal:

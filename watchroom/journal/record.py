@@ -32,7 +32,10 @@ class Journal(Protocol):
     """An append-only stream of records for each site. One thread appends to a site; any number read."""
 
     def append(self, site: str, gateway: str, payload: bytes, *, arrived_ms: int) -> int:
-        """Append a record and return its offset; readers see it after the next `sync`."""
+        """Append a record and return its offset; readers see it after the next `sync`.
+
+        It stays in memory until then, so whoever appends bounds the batch.
+        """
         ...
 
     def sync(self, site: str) -> int:

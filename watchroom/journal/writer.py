@@ -28,7 +28,6 @@ log = structlog.get_logger(__name__)
 
 END_FILE = "end"
 _END = struct.Struct("<QI")
-PENDING_BYTES = 8 << 20
 
 
 class PartitionWriter:
@@ -53,7 +52,6 @@ class PartitionWriter:
         self._write_lock = threading.RLock()
         self._changed = threading.Condition()
         self._pending: list[bytes] = []
-        self._pending_bytes = 0
         self._tail: list[Record] = []
         self._tail_bytes = 0
         self._file: AppendFile | None = None
@@ -83,12 +81,9 @@ class PartitionWriter:
             offset = self._next
             data = pack(offset, arrived_ms, gateway, payload)
             self._pending.append(data)
-            self._pending_bytes += len(data)
             self._tail.append(Record(offset, arrived_ms, gateway, payload))
             self._tail_bytes += len(payload)
             self._next = offset + 1
-            if self._pending_bytes > PENDING_BYTES:
-                self.sync()
         return offset
 
     def sync(self) -> int:
@@ -104,7 +99,6 @@ class PartitionWriter:
                 self._roll_back()
                 raise
             self._pending.clear()
-            self._pending_bytes = 0
             self._durable_bytes = file.size
             self._segment.mark(self._next, file.size)
             self._publish(self._next)
@@ -229,7 +223,6 @@ class PartitionWriter:
     def _roll_back(self) -> None:
         """Forget what was not durable: after a failed sync nobody knows what of it is on the disk."""
         self._pending.clear()
-        self._pending_bytes = 0
         with self._changed:
             keep = max(0, len(self._tail) - (self._next - self._durable))
             del self._tail[keep:]

@@ -1,0 +1,305 @@
+"""Ingest: frames from the broker into the journal, acknowledged only when they are durable there."""
+
+from __future__ import annotations
+
+import json
+import queue
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from ingest.answers import AckPacer, GapWatch
+from ingest.aside import Aside
+from ingest.batch import Batch
+from ingest.ledger import Ledger
+from ingest.quarantine import Quarantine
+from watchroom.births import BirthStore, format_epoch
+from watchroom.disk import Disk
+from watchroom.errors import LinkError, StoreError
+from watchroom.journal import Journal
+from watchroom.mqtt import Message, MqttLink
+from watchroom.settings import MqttSettings
+from watchroom.topics import FROM_GATEWAY, Topic, subscription
+
+log = structlog.get_logger(__name__)
+
+RECEIVE_MAXIMUM = 256
+QUEUE_LIMIT = 4096
+"""Messages waiting for the journal. Beyond it heartbeats are left out, and other messages stay unacknowledged."""
+BATCH_MESSAGES, BATCH_BYTES = 512, 4 << 20
+LAZY_SYNC_S = 0.2
+TICK_S = 1.0
+SNAPSHOT_S = 30.0
+TRIM_S = 60.0
+RETRY_S = 0.5
+HAVE_LIMIT = 200
+DISK_FULL = 0.05
+"""Share of the disk that must stay free; below it nothing is taken in any more and gateways keep their frames."""
+KEEP_BYTES, KEEP_MS = 4 << 30, 3 * 24 * 3600 * 1000
+
+
+class Receiver:
+    """Take in what the gateways of one site send.
+
+    `run` is the one thread that writes the journal; the MQTT link has its own.
+
+    Args:
+        site_id: The site.
+        journal: Where frames go.
+        births: Gets every birth before its frame is journalled.
+        settings: The broker.
+        folder: Snapshot of received numbers, waiting frames, quarantine.
+        disk: File operations.
+        now_ms: The centre's clock, UTC ms.
+        registry: Gets the figures.
+        free_share: Share of the disk that is free, 0 .. 1.
+    """
+
+    def __init__(
+        self,
+        site_id: str,
+        journal: Journal,
+        *,
+        births: BirthStore,
+        settings: MqttSettings,
+        folder: Path,
+        disk: Disk,
+        now_ms: Callable[[], int],
+        registry: CollectorRegistry,
+        free_share: Callable[[], float] | None = None,
+    ) -> None:
+        self._site, self._journal, self._now_ms = site_id, journal, now_ms
+        self._folder = folder
+        self._free_share = self._measure_free if free_share is None else free_share
+        disk.make_folder(folder)
+        self._ledger = Ledger(folder / "received.json", disk=disk)
+        self._quarantine = Quarantine(folder / "quarantine", disk=disk, registry=registry)
+        self._aside = Aside(folder / "waiting", disk=disk)
+        self._batch = Batch(
+            site_id, journal, births=births, ledger=self._ledger, aside=self._aside, quarantine=self._quarantine
+        )
+        self._pacer, self._gaps = AckPacer(), GapWatch()
+        self._queue: queue.SimpleQueue[Message] = queue.SimpleQueue()
+        self._left_out = 0
+        self._is_full = False
+        self._is_new_connection = False
+        self._lazy_s = self._tick_s = self._snapshot_s = self._trim_s = 0.0
+        self._link = MqttLink(
+            settings,
+            f"ingest-{site_id}",
+            manual_ack=True,
+            clean=False,
+            receive_maximum=RECEIVE_MAXIMUM,
+            on_message=self._arrived,
+            on_up=self._subscribe,
+        )
+        self._make_metrics(registry)
+
+    def run(self, stop: threading.Event) -> None:
+        """Receive until told to stop.
+
+        Raises:
+            StoreError: If the journal cannot be read at the start.
+        """
+        read = self._ledger.load(self._journal, self._site)
+        log.info("ingest started", site=self._site, journal_end=self._journal.end(self._site), replayed=read)
+        # the first tick stands before the first frame: readers then know how long the centre was away
+        self._keep_time(time.monotonic())
+        self._batch.release_waiting(self._now_ms())
+        self._process([], stop)
+        self._link.start()
+        try:
+            while not stop.is_set():
+                messages = self._next_batch()
+                self._process(messages, stop)
+                now_s = time.monotonic()
+                self._keep_time(now_s)
+                self._answer(now_s)
+        finally:
+            self._finish()
+
+    def status(self) -> dict[str, Any]:
+        """Return how ingest and each gateway are; may be called from any thread."""
+        gateways = {}
+        newest = self._ledger.newest()
+        for gateway, source in list(self._batch.sources.items()):
+            facts = source.to_json()
+            epoch = newest.get(gateway)
+            received = None if epoch is None else self._ledger.of(gateway, epoch)
+            facts["gaps"] = 0 if received is None else received.gap_count
+            facts["backlog"] = 0 if received is None else received.top - len(received)
+            facts["waiting"] = self._aside.count(gateway)
+            gateways[gateway] = facts
+        return {
+            "broker": self._link.is_up,
+            "queue": self._queue.qsize(),
+            "left_out": self._left_out,
+            "is_full": self._is_full,
+            "journal": {"begin": self._journal.begin(self._site), "end": self._journal.end(self._site)},
+            "quarantined": dict(self._quarantine.counts),
+            "gateways": gateways,
+        }
+
+    def _arrived(self, message: Message) -> None:
+        """Queue a message (link's thread)."""
+        if self._queue.qsize() >= QUEUE_LIMIT:
+            self._left_out += 1  # not acknowledged: what is an outbox record comes again
+            return
+        self._queue.put(message)
+
+    def _subscribe(self) -> None:
+        """Ask for the site's topics (link's thread)."""
+        self._link.subscribe(*(subscription(self._site, leaf) for leaf in FROM_GATEWAY))
+        self._is_new_connection = True
+
+    def _next_batch(self) -> list[Message]:
+        """Wait for a message, then take along whatever else has arrived; no waiting for more."""
+        now_s = time.monotonic()
+        until = min(self._tick_s, self._pacer.next_s(), self._lazy_s or float("inf"))
+        wait_s = min(max(until - now_s, 0.0), 0.25)
+        if self._is_full:
+            time.sleep(wait_s)
+            return []
+        messages: list[Message] = []
+        size = 0
+        try:
+            messages.append(self._queue.get(timeout=wait_s) if wait_s else self._queue.get_nowait())
+            while len(messages) < BATCH_MESSAGES and size < BATCH_BYTES:
+                size += len(messages[-1].payload)
+                messages.append(self._queue.get_nowait())
+        except queue.Empty:
+            pass
+        return messages
+
+    def _process(self, messages: list[Message], stop: threading.Event) -> None:
+        """Bring messages into the journal and acknowledge them; tries again while the disk refuses."""
+        todo = messages
+        while not self._commit(todo):
+            if stop.wait(RETRY_S):
+                return
+
+    def _commit(self, todo: list[Message]) -> bool:
+        """Take in and commit; return whether nothing is left of todo."""
+        taken, problem = 0, None
+        now_ms = self._now_ms()
+        try:
+            for message in todo:
+                self._batch.take(message.topic, message.payload, now_ms)
+                taken += 1
+        except StoreError as exc:
+            problem = exc
+        if todo and not self._lazy_s:
+            self._lazy_s = time.monotonic() + LAZY_SYNC_S
+        if self._batch.must_sync or (self._lazy_s and time.monotonic() >= self._lazy_s):
+            try:
+                self._sync()
+            except StoreError as exc:
+                problem, taken = exc, 0
+        for message in todo[:taken]:
+            if message.qos:
+                self._link.ack(message)
+        del todo[:taken]
+        if problem is not None:
+            log.error("journal refuses", error=str(problem), waiting=len(todo))
+        return problem is None
+
+    def _sync(self) -> None:
+        begun = time.perf_counter()
+        touched = self._batch.commit()
+        self._lazy_s = 0.0
+        self._sync_seconds.observe(time.perf_counter() - begun)
+        for (gateway, epoch), frames in touched.items():
+            self._frames.labels(gateway).inc(frames)
+            self._pacer.note(gateway, epoch, frames)
+
+    def _answer(self, now_s: float) -> None:
+        """Publish the acknowledgements that are due."""
+        if self._is_new_connection:
+            # a broker that lost its disk has lost the retained acknowledgements too
+            self._is_new_connection = False
+            for gateway, epoch in self._ledger.newest().items():
+                self._pacer.note(gateway, epoch, 1)
+        for gateway, epoch in self._pacer.due(now_s):
+            received = self._ledger.of(gateway, epoch)
+            content = {"epoch": format_epoch(epoch), **received.to_json(HAVE_LIMIT)}
+            if self._publish(gateway, "ack", content, retain=True):
+                self._pacer.sent(gateway, now_s)
+            else:
+                self._pacer.postpone(gateway, now_s)
+
+    def _ask_for_gaps(self, now_s: float) -> None:
+        for gateway, epoch in self._ledger.newest().items():
+            ranges = self._gaps.wanted(gateway, epoch, self._ledger.of(gateway, epoch), now_s)
+            if ranges:
+                self._publish(gateway, "want", {"epoch": format_epoch(epoch), "ranges": ranges}, retain=False)
+
+    def _publish(self, gateway: str, leaf: str, content: dict[str, Any], *, retain: bool) -> bool:
+        topic = str(Topic(self._site, gateway, leaf))
+        try:
+            self._link.publish(topic, json.dumps(content, separators=(",", ":")).encode(), qos=1, retain=retain)
+        except LinkError:
+            return False
+        return True
+
+    def _keep_time(self, now_s: float) -> None:
+        """Do what is done every second, half minute and minute."""
+        if now_s < self._tick_s:
+            return
+        # a late tick is not made up for: the next one is a second from now
+        self._tick_s = now_s + TICK_S
+        is_full = self._free_share() < DISK_FULL
+        if is_full != self._is_full:
+            self._is_full = is_full
+            log.error("disk full, nothing is taken in") if is_full else log.info("disk has room again")
+        if is_full:
+            return
+        self._journal.append(self._site, "", b"", arrived_ms=self._now_ms())
+        self._lazy_s = self._lazy_s or now_s + LAZY_SYNC_S
+        self._ask_for_gaps(now_s)
+        try:
+            if now_s >= self._snapshot_s:
+                self._snapshot_s = now_s + SNAPSHOT_S
+                self._snapshot()
+            if now_s >= self._trim_s:
+                self._trim_s = now_s + TRIM_S
+                self._journal.trim(self._site, now_ms=self._now_ms(), keep_bytes=KEEP_BYTES, keep_ms=KEEP_MS)
+        except StoreError as exc:
+            log.error("journal housekeeping failed", error=str(exc))
+
+    def _snapshot(self) -> None:
+        """Keep the sets of received numbers, so that a start reads little of the journal."""
+        self._sync()
+        self._ledger.save(self._journal.end(self._site))
+        self._journal.checkpoint(self._site, "ingest", self._ledger.offset)
+
+    def _finish(self) -> None:
+        try:
+            self._snapshot()
+            self._answer(float("inf"))
+        except StoreError as exc:
+            log.error("journal refuses at the end", error=str(exc))
+        finally:
+            self._link.stop()
+
+    def _measure_free(self) -> float:
+        usage = shutil.disk_usage(self._folder)
+        return usage.free / usage.total
+
+    def _make_metrics(self, registry: CollectorRegistry) -> None:
+        self._frames = Counter(
+            "watchroom_ingest_frames", "Frames acknowledged, repetitions included", ["gateway"], registry=registry
+        )
+        self._sync_seconds = Histogram(
+            "watchroom_journal_sync_seconds",
+            "Time to make a batch durable",
+            registry=registry,
+            buckets=(0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 2),
+        )
+        waiting = Gauge("watchroom_ingest_queue", "Messages waiting for the journal", registry=registry)
+        waiting.set_function(self._queue.qsize)
