@@ -8,11 +8,14 @@ import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from watchroom import __version__
 from watchroom.errors import ConfigError, WatchroomError
 from watchroom.settings import Settings
+
+if TYPE_CHECKING:
+    from gateway.config import GatewayConfig
 
 Handler = Callable[[argparse.Namespace], int]
 DEMO_SITE = Path(__file__).parent.parent / "sites" / "spruce-court"
@@ -172,12 +175,10 @@ def _dashboard(options: argparse.Namespace) -> int:
 
 def _gateway(options: argparse.Namespace) -> int:
     from gateway.app import run_gateways
-    from gateway.config import load_gateway
-    from gateway.model import ModelLibrary
 
     settings = settings_of(options)
-    addresses, models = _read_addresses(options.addresses), ModelLibrary()
-    configs = [load_gateway(path, models=models, addresses=addresses) for path in options.files]
+    addresses = _read_addresses(options.addresses)
+    configs = [_gateway_config(path, addresses) for path in options.files]
     asyncio.run(run_gateways(configs, settings, health_port=options.health))
     return 0
 
@@ -222,24 +223,32 @@ def _init(options: argparse.Namespace) -> int:
 def _check(options: argparse.Namespace) -> int:
     from watchroom.serve.check import check
 
-    print(check(options.path))
-    return 0
+    problems, summary = check(options.path)
+    for line in problems:
+        print(line, file=sys.stderr)
+    for line in summary:
+        print(line)
+    return 2 if problems else 0
 
 
 def _plan(options: argparse.Namespace) -> int:
-    from gateway.config import load_gateway
-    from gateway.model import ModelLibrary
-    from gateway.plan import plan_text
+    from gateway.check import plan_text
 
-    print(plan_text(load_gateway(options.file, models=ModelLibrary())))
+    print(plan_text(_gateway_config(options.file, {})))
     return 0
 
 
 def _probe(options: argparse.Namespace) -> int:
-    from gateway.config import load_gateway
-    from gateway.model import ModelLibrary
     from gateway.probe import probe
 
-    config = load_gateway(options.file, models=ModelLibrary(), addresses=_read_addresses(options.addresses))
+    config = _gateway_config(options.file, _read_addresses(options.addresses))
     print(asyncio.run(probe(config, options.device)))
     return 0
+
+
+def _gateway_config(path: Path, addresses: Mapping[str, str]) -> GatewayConfig:
+    """Read one gateway file; a site's own device models stand beside its gateways folder."""
+    from gateway.check import library_for
+    from gateway.config import load_gateway
+
+    return load_gateway(path, models=library_for(path.parent.parent), addresses=addresses)

@@ -9,10 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import structlog
 from prometheus_client import CollectorRegistry
 
 from alarms.engine import AlarmEngine
+from alarms.judged import Latest
 from alarms.notify import Notifier
 from alarms.rules import compile_rules
 from alarms.templates import load_templates
@@ -130,7 +132,7 @@ class Engine:
             return await HistoryQueries(self.store).range(args)
 
         async def latest(_: dict[str, Any]) -> Any:
-            return self.alarms.latest().to_json()
+            return latest_json(self.alarms.latest())
 
         async def wake(_: dict[str, Any]) -> Any:
             self.alarms.wake()
@@ -158,6 +160,21 @@ class Engine:
             if self.journal.wait(self.site.id, seen, 0.5):
                 seen = self.journal.end(self.site.id)
                 self.local.wake({"journal": seen})
+
+
+def latest_json(latest: Latest) -> dict[str, Any]:
+    """Return the newest samples as JSON can hold them: NaN becomes null."""
+    return {
+        "keys": latest.keys,
+        "time_ms": latest.time_ms.tolist(),
+        "value": [
+            None if missing else value
+            for value, missing in zip(latest.value.tolist(), np.isnan(latest.value), strict=True)
+        ],
+        "quality": latest.quality.tolist(),
+        "gateway": latest.gateway,
+        "is_stale": latest.is_stale.tolist(),
+    }
 
 
 def open_store(settings: Settings, site: str) -> HistoryStore:

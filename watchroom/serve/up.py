@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
+from gateway.check import library_for
 from gateway.config import load_gateway
-from gateway.model import ModelLibrary
 from watchroom.errors import ConfigError
 from watchroom.serve.broker import PASSWORD_VARIABLE, USER
 from watchroom.serve.ports import free_port, require_free
@@ -112,7 +112,7 @@ def _addresses(site: Site, mqtt_port: int) -> dict[str, str]:
 
     The files keep the well-known ports, so a Modbus client can usually be pointed at them.
     """
-    models = ModelLibrary()
+    models = library_for(site.folder)
     result: dict[str, str] = {}
     taken = {mqtt_port}
     for path in site.gateway_files:
