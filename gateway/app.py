@@ -8,6 +8,7 @@ import fcntl
 import hashlib
 import json
 import signal
+import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
@@ -144,6 +145,7 @@ class Gateway:
                 started_ms = self.clock.now_ms()
                 try:
                     await self.field.run()
+                    await asyncio.get_running_loop().create_future()  # no links: nothing to read, nothing to restart
                 except Exception:  # the boundary of one gateway's devices: it must not stop the other gateways
                     log.exception("field side failed, begins again", gateway=self.config.id)
                 if self.clock.now_ms() - started_ms > 60_000:
@@ -187,6 +189,7 @@ async def run_gateways(
     health_port: int | None = None,
     stop: asyncio.Event | None = None,
     on_ready: Callable[[list[Gateway]], None] | None = None,
+    on_health: Callable[[int], None] | None = None,
     disk: Disk | None = None,
     limits: WindowLimits | None = None,
 ) -> None:
@@ -198,15 +201,18 @@ async def run_gateways(
         health_port: Serve /health and /metrics there, 0 for a free port; None for no server.
         stop: Set by the caller instead of a signal.
         on_ready: Called once with the built gateways.
+        on_health: Called with the port of the health server when it listens.
         disk: File operations of the outboxes.
         limits: Of the uplinks' windows.
 
     Raises:
-        ConfigError: If two gateways have one id, or one of them runs already.
+        ConfigError: If two gateways have one id, one of them runs already, or the health port is in use.
     """
     ids = [config.id for config in configs]
     if twice := {name for name in ids if ids.count(name) > 1}:
         raise ConfigError(f"two gateways have the id {min(twice)!r}")
+    if health_port:
+        _check_port(health_port)
     executor = ThreadPoolExecutor(max_workers=min(COMMIT_THREADS, len(configs)), thread_name_prefix="commit")
     async with _stopping(stop) as stopped:
         try:
@@ -217,7 +223,12 @@ async def run_gateways(
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(gateway.run(), name=gateway.config.id) for gateway in gateways]
                 if health_port is not None:
-                    tasks.append(group.create_task(_health(gateways, health_port).run(), name="health"))
+                    health = _health(gateways, health_port)
+                    started = asyncio.Event()
+                    tasks.append(group.create_task(health.run(started), name="health"))
+                    await started.wait()
+                    if on_health is not None:
+                        on_health(health.port)
                 await stopped.wait()
                 log.info("gateways stop")
                 for task in tasks:
@@ -235,6 +246,15 @@ def _health(gateways: Sequence[Gateway], port: int) -> HealthServer:
         return {"ok": all(state["ok"] for state in states.values()), "gateways": states}
 
     return HealthServer("127.0.0.1", port, registry, checks)
+
+
+def _check_port(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as exc:
+            raise ConfigError(f"port {port} is in use", key="--health", hint="take another one") from exc
 
 
 @contextlib.asynccontextmanager

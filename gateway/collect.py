@@ -66,6 +66,9 @@ class Collector:
         heartbeat_s: Interval of heartbeats.
         own: Alias by name of the gateway's own signals; empty when it has none.
         links_down: Tells how many links do not answer.
+
+    Attributes:
+        loss_count: Samples and events given up since the start, as entered in loss events.
     """
 
     def __init__(
@@ -84,7 +87,7 @@ class Collector:
     ) -> None:
         self._reporter, self._framer, self._outbox, self._clock = reporter, framer, outbox, clock
         self._executor = executor
-        self._on_commit, self._on_heartbeat, self._heartbeat_s = on_commit, on_heartbeat, heartbeat_s
+        self.on_commit, self._on_heartbeat, self._heartbeat_s = on_commit, on_heartbeat, heartbeat_s
         self._own, self._links_down = dict(own or {}), links_down
         self._loop = asyncio.get_running_loop()
         self._buffer: list[Samples] = []
@@ -240,7 +243,7 @@ class Collector:
             if frame.seq == self._loss_seq:
                 self._loss_seq = None
                 self._outbox.settle()
-        self._on_commit(frames)
+        self.on_commit(frames)
         if frames:
             self._start_commit()
         elif self._outbox.has_pending:
