@@ -37,6 +37,7 @@ class LinkConfig:
         settle_s: Silence that must pass after a late answer on RTU.
         is_tls: Whether an MQTT link speaks TLS.
         keep_session: The broker keeps messages while the gateway is away.
+        protocol: MQTT version to speak.
     """
 
     name: str
@@ -55,6 +56,7 @@ class LinkConfig:
     is_tls: bool = False
     qos: int = 1
     keep_session: bool = True
+    protocol: Literal["auto", "5", "3.1.1"] = "auto"
 
     def __str__(self) -> str:
         return f"{self.name} ({self.host}:{self.port})" if self.port else f"{self.name} ({self.host})"
@@ -243,6 +245,7 @@ def _broker(file: YamlFile, name: str, entry: LinkEntry, addresses: Mapping[str,
         is_tls=parts.scheme == "mqtts",
         qos=entry.qos,
         keep_session=entry.session == "keep",
+        protocol=entry.protocol,
     )
 
 

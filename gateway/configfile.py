@@ -39,6 +39,7 @@ class LinkEntry(Strict):
     qos: Literal[0, 1] = 1
     session: Literal["keep", "clean"] = Field(default="keep", description="keep: the broker holds messages meanwhile")
     password_env: str | None = Field(default=None, description="Environment variable with the broker's password")
+    protocol: Literal["auto", "5", "3.1.1"] = Field(default="auto", description="MQTT version; auto tries 5 first")
 
 
 class DeviceEntry(Strict):

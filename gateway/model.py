@@ -54,7 +54,7 @@ class ModelSignal:
     high: float = math.inf
     invalid: tuple[float, ...] = ()
     mapping: tuple[tuple[float, float], ...] = ()
-    texts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    texts: Mapping[str, Mapping[str, str]] = field(default_factory=dict, hash=False)
     modulus: float | None = None
     max_silence_s: float = 60.0
     expression: Expression | None = None

@@ -131,6 +131,7 @@ class ReaderLink:
                 username=self._link.username,
                 password=SecretStr(password) if password else None,
                 tls=self._link.is_tls,
+                protocol=self._link.protocol,
             ),
             self._client_id,
             manual_ack=True,

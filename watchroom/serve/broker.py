@@ -7,7 +7,9 @@ import hmac
 import logging
 import os
 import signal
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from amqtt.broker import Broker
 from amqtt.plugins.base import BaseAuthPlugin
@@ -31,6 +33,21 @@ class OnePassword(BaseAuthPlugin):  # type: ignore[misc]
         return bool(secret) and session.username == USER and hmac.compare_digest(given.encode(), secret.encode())
 
 
+class Subscriptions(dict[str, Any]):
+    """A dict that may grow while it is iterated.
+
+    amqtt 0.12 awaits inside its loops over the subscriptions; when another client subscribed meanwhile, the loop failed
+    and the connection was dropped (seen with twelve gateways connecting at once).
+    """
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(list(self.keys()))
+
+    def items(self) -> Any:
+        """Return a copy of the items."""
+        return list(super().items())
+
+
 async def run_broker(port: int) -> None:
     """Serve on the loopback address until SIGTERM."""
     logging.getLogger("amqtt").setLevel(logging.ERROR)
@@ -44,6 +61,7 @@ async def run_broker(port: int) -> None:
             "plugins": {f"{__name__}.OnePassword": {}},
         }
     )
+    broker._subscriptions = Subscriptions()
     await broker.start()
     await stop.wait()
     await broker.shutdown()
