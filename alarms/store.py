@@ -299,9 +299,11 @@ def broken_alarm_event(connection: Connection, site: str) -> int | None:
     """Return where the site's alarm journal was changed afterwards: a seq, -1 for a cut tail, None if whole."""
     head = connection.execute(select(position.c.alarm_hash).where(position.c.partition == site)).scalar_one()
     query = select(alarm_event).where(alarm_event.c.site == site).order_by(alarm_event.c.seq)
-    rows = connection.execution_options(yield_per=1000).execute(query).mappings()
-    chain = ((row["seq"], {name: row[name] for name in _EVENT_COLUMNS}, row["hash"]) for row in rows)
-    return first_break(chain, head=head)
+    # the journal of years does not fit into memory; a break ends the reading early
+    with connection.execute(query, execution_options={"yield_per": 1000}) as result:
+        rows = result.mappings()
+        chain = ((row["seq"], {name: row[name] for name in _EVENT_COLUMNS}, row["hash"]) for row in rows)
+        return first_break(chain, head=head)
 
 
 def _select(turn: Turn, column: Any, values: Iterable[str], *, is_live: bool = False) -> list[dict[str, Any]]:

@@ -102,7 +102,7 @@ def _after(clock: Clock, step: str, now_ms: int) -> Clock:
     if step == "hold" and is_restore:
         return paused(clock, now_ms)
     if step == "resume":
-        return resumed(clock, now_ms)
+        return checked(resumed(clock, now_ms), now_ms)
     if step == "reject" and is_restore:
         return continued(clock, now_ms)
     if step == "reopen":

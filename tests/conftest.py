@@ -6,6 +6,10 @@ import os
 
 import pytest
 
+from tests.databases import database, database_url, postgres_cluster, postgres_database
+
+__all__ = ["database", "database_url", "postgres_cluster", "postgres_database"]
+
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """List by name what was skipped and why, so that nobody takes a skip for a pass."""
