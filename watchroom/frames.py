@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import struct
 import zlib
 from collections.abc import Sequence
@@ -329,7 +330,7 @@ def _event(row: object) -> Event:
         raise ContractError("json", f"an event lacks {exc}") from exc
     texts = isinstance(event.id, str) and isinstance(event.kind, str) and isinstance(event.fields, dict)
     # bool is an int in Python, but not a time
-    times = type(event.time_ms) is int and type(event.seen_ms) is int
+    times = all(type(time_ms) is int and abs(time_ms) <= 1 << 53 for time_ms in (event.time_ms, event.seen_ms))
     if not (texts and times and (event.equipment is None or isinstance(event.equipment, str))):
         raise ContractError("json", f"event {event.id!r} has a field of the wrong type")
     return event
@@ -341,9 +342,29 @@ def _to_json(content: object) -> bytes:
 
 def _from_json(payload: bytes) -> object:
     try:
-        return json.loads(str(memoryview(payload)[HEADER_BYTES:-TRAILER_BYTES], "utf-8"), parse_constant=_refuse)
+        content = json.loads(str(memoryview(payload)[HEADER_BYTES:-TRAILER_BYTES], "utf-8"), parse_constant=_refuse)
+        _check_storable(content)
     except (ValueError, RecursionError) as exc:
         raise ContractError("json", str(exc)) from exc
+    return content
+
+
+def _check_storable(content: object) -> None:
+    """Refuse what JSON can say and a database cannot keep: half characters, NUL, infinite numbers."""
+    if isinstance(content, str):
+        if "\0" in content:
+            raise ValueError("a text holds NUL")
+        content.encode()
+    elif isinstance(content, float):
+        if content in (math.inf, -math.inf):
+            raise ValueError("a number is too large")
+    elif isinstance(content, dict):
+        for key, value in content.items():
+            _check_storable(key)
+            _check_storable(value)
+    elif isinstance(content, list):
+        for value in content:
+            _check_storable(value)
 
 
 def _refuse(name: str) -> None:
