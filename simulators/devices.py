@@ -63,7 +63,9 @@ class RegisterImage:
         """Return words (or single bits) of a table as they are now.
 
         Args:
+            table: One that ``spans`` has.
             first: Offset on the wire; the range must lie inside ``spans[table]``.
+            count: Number of registers, or of bits.
         """
         origin, _ = self.spans[table]
         words = self._words[table]
@@ -109,6 +111,7 @@ def load_fleet(site: Site, values: Mapping[str, float], addresses: Mapping[str, 
     """Return the simulated devices of a site's gateway files.
 
     Args:
+        site: The site files.
         values: Signal key -> engineering value, kept up to date by the physics.
         addresses: ``host:port`` as written in the files -> the one to use instead.
 

@@ -1,4 +1,4 @@
-"""One controlled door: readers, strike, contact, exit button; people who come and go, and somebody who forces it. Pure."""
+"""One controlled door: readers, strike, contact, exit button; people, and somebody who forces it. Pure."""
 
 from __future__ import annotations
 

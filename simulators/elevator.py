@@ -23,6 +23,7 @@ DOOR_ZONE_M = 0.15
 PERSON_PERCENT = 7.2
 FULL_PERCENT = 80.0
 EMERGENCY_MPS2 = 1.4
+LEVELLING_MPS = 0.25
 AMBIENT_C = 29.0
 
 
@@ -351,9 +352,8 @@ class Elevator:
 
     def _level(self, dt: float) -> None:
         goal = self.shaft.heights_m[self._target]
-        self.speed_mps = math.copysign(
-            min(0.25, abs(goal - self.height_m) / dt if dt > 0 else 0.25), goal - self.height_m
-        )
+        left = goal - self.height_m
+        self.speed_mps = math.copysign(min(LEVELLING_MPS, abs(left) / dt), left)
         self.height_m += self.speed_mps * dt
         if abs(goal - self.height_m) < 1e-6:
             self.stop, self.height_m, self.speed_mps = self._target, goal, 0.0

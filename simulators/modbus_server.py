@@ -38,8 +38,10 @@ class FieldServer:
     @property
     def port(self) -> int:
         """The port it listens on, also when 0 was asked for."""
-        assert self._server is not None and self._server.transport is not None
-        number: int = self._server.transport.sockets[0].getsockname()[1]
+        assert self._server is not None
+        listener = self._server.transport
+        assert isinstance(listener, asyncio.Server)
+        number: int = listener.sockets[0].getsockname()[1]
         return number
 
     async def start(self) -> None:
@@ -64,7 +66,7 @@ class FieldServer:
     async def stop(self) -> None:
         """Close the port and all connections."""
         if self._server is not None:
-            await self._server.shutdown()
+            await self._server.shutdown()  # type: ignore[no-untyped-call]
             self._server = None
             await asyncio.sleep(0)
 
@@ -75,8 +77,8 @@ class FieldServer:
 
 
 def _device(unit: int, image: RegisterImage) -> SimDevice:
-    blocks = tuple(_block(table, image) for table in _BLOCKS)
-    return SimDevice(id=unit, simdata=blocks, action=partial(_answer, image))
+    coils, discretes, holdings, inputs = (_block(table, image) for table in _BLOCKS)
+    return SimDevice(id=unit, simdata=(coils, discretes, holdings, inputs), action=partial(_answer, image))
 
 
 def _block(table: Table, image: RegisterImage) -> list[SimData]:

@@ -26,6 +26,7 @@ def message(happening: Access | DoorState, *, time_ms: int, zone: ZoneInfo) -> t
     """Return topic and payload of one happening.
 
     Args:
+        happening: An access record, or a door's state.
         time_ms: The device's clock, UTC.
         zone: Zone of the device's clock.
     """

@@ -49,6 +49,7 @@ class PowerMeter:
         """Advance by ``dt`` seconds.
 
         Args:
+            dt: Seconds.
             time_of_day_s: Seconds since local midnight.
             plant_w: Pumps, lifts and other machines that are simulated one by one.
         """

@@ -23,7 +23,8 @@ class PumpRating:
         slope: Metres lost per m3/h.
         curve: Metres lost per (m3/h) squared.
         idle_kw: Shaft power without flow.
-        kw_per_m3h: Shaft power that each m3/h adds.
+        kw_per_m3h: Shaft power that each m3/h adds at first.
+        kw_curve: How this levels off, kW per (m3/h) squared.
         motor_kw: Rated shaft power of the motor.
         motor_a: Rated current of the motor.
         ramp_hz_s: How fast the drive changes its frequency.
@@ -33,7 +34,8 @@ class PumpRating:
     slope: float = 0.10
     curve: float = 0.030
     idle_kw: float = 3.6
-    kw_per_m3h: float = 0.14
+    kw_per_m3h: float = 0.16
+    kw_curve: float = 0.0011
     motor_kw: float = 7.5
     motor_a: float = 14.9
     ramp_hz_s: float = 8.0
@@ -92,6 +94,7 @@ class Pump:
         """Advance by ``dt`` seconds.
 
         Args:
+            dt: Seconds.
             target_hz: What the controller asks of the drive.
             lift_m: Head from suction to discharge that the pump works against.
         """
@@ -118,7 +121,9 @@ class Pump:
         if not self.is_on or speed <= 0.0:
             self.current_a = self.power_kw = 0.0
             return
-        wet_kw = speed**3 * self.rating.idle_kw + speed**2 * self.rating.kw_per_m3h * self.flow_m3h
+        flow = self.flow_m3h / speed  # as it would be at full speed
+        rating = self.rating
+        wet_kw = speed**3 * (rating.idle_kw + rating.kw_per_m3h * flow - rating.kw_curve * flow * flow)
         # without water only seals and bearings are left
         shaft_kw = wet_kw * self.priming + 0.06 * self.rating.motor_kw * speed * (1.0 - self.priming)
         torque = shaft_kw / speed / self.rating.motor_kw

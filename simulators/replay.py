@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import csv
+import itertools
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -143,7 +144,7 @@ def _cell(text: str, name: str, line: int, faults: list[Fault]) -> float:
 
 
 def _usual_step(times: list[float]) -> float:
-    return median(b - a for a, b in zip(times, times[1:], strict=False)) if len(times) > 1 else 1.0
+    return median(b - a for a, b in itertools.pairwise(times)) if len(times) > 1 else 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -42,6 +42,7 @@ class Tank:
         """Advance by ``dt`` seconds.
 
         Args:
+            dt: Seconds.
             mains_mpa: Pressure in front of the float valve.
             outflow_m3h: What the pumps take.
         """
