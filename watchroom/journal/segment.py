@@ -124,6 +124,8 @@ class Segments:
                 return []
             segment, limit = found
             offset, limit = max(offset, segment.first), end if limit is None else min(limit, end)
+            if offset >= end:
+                return []
             try:
                 records = self._read_segment(segment, offset, limit=limit, max_bytes=max_bytes)
             except FileNotFoundError:  # trimmed meanwhile

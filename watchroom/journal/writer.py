@@ -235,16 +235,14 @@ class PartitionWriter:
 
     def _mend(self) -> AppendFile:
         """Open the file again after a failure and cut it back to what is durable."""
-        file = self._disk.open_append(self._segment.path)
         try:
-            file.truncate(self._durable_bytes)
-            file.sync()
+            self._file = self._disk.open_append(self._segment.path)
+            self._file.truncate(self._durable_bytes)
+            self._file.sync()
         except StoreError:
-            file.close()
             self._roll_back()
             raise
-        self._file = file
-        return file
+        return self._file
 
     def _publish(self, end: int) -> None:
         """Let readers of this and of other processes see everything before end."""
