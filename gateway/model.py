@@ -210,7 +210,7 @@ def compile_model(file: YamlFile) -> Model:
         trust=entry.trust,
     )
     _check_groups(file, entry)
-    _check_holes(file, model)
+    _check_workarounds(file, model)
     return _with_expressions(file, entry, model)
 
 
@@ -421,8 +421,11 @@ def _check_groups(file: YamlFile, entry: ModelFile) -> None:
             raise file.error(("signals", name, "group"), f"there is no group {signal.group!r}", hint=hint)
 
 
-def _check_holes(file: YamlFile, model: Model) -> None:
+def _check_workarounds(file: YamlFile, model: Model) -> None:
     for signal in model.polled:
+        registers = signal.encoding.registers if signal.table else 0
+        if model.max_regs is not None and registers > model.max_regs:
+            raise file.error(("workarounds", "max_regs"), f"{signal.name!r} alone takes {registers} registers")
         for table, first, last in model.holes:
             if signal.table is table and signal.offset <= last and signal.last >= first:
                 raise file.error(

@@ -91,6 +91,7 @@ def with_overrides(file: YamlFile, overrides: Mapping[str, Any]) -> YamlFile:
         ValueError: If the first part of an override is neither a signal nor groups or workarounds.
     """
     data = copy.deepcopy(file.data)
+    lines = dict(file.lines)
     for key, value in overrides.items():
         *parents, last = key.split(".")
         if len(parents) != 1:
@@ -102,7 +103,9 @@ def with_overrides(file: YamlFile, overrides: Mapping[str, Any]) -> YamlFile:
             raise ValueError(f"model {data['model']} has no signal {parent!r}{_suggestion(near)}")
         holder = data.setdefault(parent, {}) if parent in {"groups", "workarounds"} else data["signals"][parent]
         holder[last] = value
-    return YamlFile(file.path, data, file.lines)
+        # so that a message about a key that only the override has can name it
+        lines.setdefault((parent, last) if parent in {"groups", "workarounds"} else ("signals", parent, last), 1)
+    return YamlFile(file.path, data, lines)
 
 
 def _suggestion(near: list[str]) -> str:

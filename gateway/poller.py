@@ -164,7 +164,7 @@ class LinkPoller:
         middle_ms = (before_ms + self._now_ms()) // 2
         self._answered(turn, device)
         if not turn.is_probe:
-            self._schedule.accept(turn)
+            self._schedule.accept(turn, asyncio.get_running_loop().time())
             self._report(device, block, words, middle_ms)
         # a link of very fast answers must not keep the other tasks of the process waiting
         await asyncio.sleep(0)

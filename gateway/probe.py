@@ -47,7 +47,8 @@ async def probe(config: GatewayConfig, device: str) -> str:
                 notes.append(f"{block}: {exc}")
             except LinkError:
                 notes.append(
-                    f"{block}: no answer within {link.timeout_s:g} s (unit {found.unit} right? wiring, baud rate, parity?)"
+                    f"{block}: no answer within {link.timeout_s:g} s "
+                    f"(is unit {found.unit} right? wiring, baud rate, parity?)"
                 )
             else:
                 rows += _rows(block, words)
@@ -70,7 +71,7 @@ def _find(config: GatewayConfig, name: str) -> ModbusDevice:
 
 def _rows(block: Block, words: Words) -> list[tuple[str, ...]]:
     values, quality = BlockDecoder(block.signals, block.start).decode(words)
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for signal, value, code in zip(block.signals, values.tolist(), quality.tolist(), strict=True):
         at = signal.offset - block.start
         raw = words[at : at + signal.encoding.registers]

@@ -94,7 +94,9 @@ class ReaderLink:
         }
 
     async def run(self) -> None:
-        """Receive until cancelled."""
+        """Receive until cancelled; may be called again after it ended."""
+        # what an earlier run left came by another connection and comes again: it was not acknowledged
+        self._arrivals, self._under_way = asyncio.Queue(), asyncio.Queue(WINDOW)
         mqtt = self._mqtt = self._connect(asyncio.get_running_loop())
         mqtt.start()
         try:

@@ -29,9 +29,9 @@ GW-01: {{type: gateway, place: PLANT, name: {{zh: 网关 1, en: Gateway 1}}, gat
 """,
     "gateways/first.yaml": """\
 # The first gateway. Edit the host and the unit, then:
-#   watchroom check SITE         says what is wrong, with file, line and nearest key
-#   watchroom plan SITE          shows the exact requests
-#   watchroom probe SITE meter   reads the device once, in every byte order
+#   watchroom check {folder}                             says what is wrong, with file, line and nearest key
+#   watchroom plan {folder}/gateways/first.yaml          shows the exact requests
+#   watchroom probe {folder}/gateways/first.yaml meter   reads the device once, in every byte order
 gateway: {{id: first, site: {id}, self: GW-01}}
 links:
   lan: {{tcp: 192.0.2.10:502, timeout: 1s}}            # <- host:port of your device or converter
@@ -85,7 +85,7 @@ def init_site(name: str, folder: Path) -> list[Path]:
     """
     if not _NAME.fullmatch(name):
         raise ConfigError(f"{name!r} is not a site id", hint="lower case letters, digits and -, for example my-court")
-    paths = {folder / relative: text.format(id=name) for relative, text in _FILES.items()}
+    paths = {folder / relative: text.format(id=name, folder=folder) for relative, text in _FILES.items()}
     for path in paths:
         if path.exists():
             raise ConfigError("this file exists already", path=path, hint="give another folder")

@@ -32,12 +32,14 @@ class DeviceState:
     Attributes:
         misses: Requests without an answer in a row; 0 is healthy, 2 and more is silent.
         retry_s: When it is probed, if it is not healthy.
+        answered_s: When it last answered; negative if never.
         refused: Names of signals the device says it does not have.
     """
 
     jobs: list[Job]
     misses: int = 0
     retry_s: float = 0.0
+    answered_s: float = -1.0
     refused: set[str] = field(default_factory=set)
 
     @property
@@ -65,7 +67,8 @@ class Schedule:
 
     The block whose next value is due first goes first, so short periods come before long ones and nothing
     starves. A silent device is probed with one short request when nobody else is due, and never twice in a row
-    while somebody is: neighbours wait at most one timeout.
+    while somebody is. After a timeout the device that answered last goes first, because it is the most likely to
+    answer again: neighbours wait at most one timeout, even when many devices fall silent together.
 
     Args:
         plans: Blocks of each device.
@@ -99,6 +102,7 @@ class Schedule:
         """Note an answer, good or refused; returns True if the device had been silent."""
         state = self.devices[turn.device]
         self._last_missed = False
+        state.answered_s = now_s
         was_silent = state.is_silent
         if state.misses:
             state.misses = 0
@@ -131,22 +135,26 @@ class Schedule:
         turn.job.period_s = REFUSED_PERIOD_S
         turn.job.due_s = now_s + REFUSED_PERIOD_S
 
-    def accept(self, turn: Turn) -> None:
+    def accept(self, turn: Turn, now_s: float) -> None:
         """Read a block at its own pace again that had been refused."""
-        names = {signal.name for signal in turn.job.block.signals}
-        if turn.job.period_s != turn.job.block.period_s:
-            turn.job.period_s = turn.job.block.period_s
-            self.devices[turn.device].refused -= names
+        job = turn.job
+        if job.period_s != job.block.period_s:
+            job.period_s = job.block.period_s
+            job.due_s = now_s + job.period_s
+            self.devices[turn.device].refused -= {signal.name for signal in job.block.signals}
 
     def _most_urgent(self, now_s: float) -> Turn | None:
-        best: tuple[float, str, Job] | None = None
+        best: tuple[float, float] | None = None
+        turn: Turn | None = None
         for name, state in self.devices.items():
             if state.misses:
                 continue
+            trust = -state.answered_s if self._last_missed else 0.0
             for job in state.jobs:
-                if job.due_s <= now_s and (best is None or job.due_s + job.period_s < best[0]):
-                    best = (job.due_s + job.period_s, name, job)
-        return None if best is None else Turn(best[1], best[2], is_probe=False)
+                rank = (trust, job.due_s + job.period_s)
+                if job.due_s <= now_s and (best is None or rank < best):
+                    best, turn = rank, Turn(name, job, is_probe=False)
+        return turn
 
     def _next_probe(self, now_s: float) -> str | None:
         waiting = [
