@@ -18,7 +18,7 @@ import structlog
 from prometheus_client import CollectorRegistry
 from sqlalchemy import Engine
 
-from alarms.checkpoint import CheckpointFile
+from alarms.checkpoint_file import CheckpointFile
 from alarms.committer import Committer
 from alarms.evaluator import Evaluator
 from alarms.figures import Figures

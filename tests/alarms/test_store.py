@@ -12,7 +12,7 @@ from alarms.judged import Transition
 from alarms.lifecycle import Step
 from alarms.store import AlarmRows, broken_alarm_event, occurrence_id, write_transitions
 from alarms.ticket_opening import TicketOrder
-from tests.alarms.plant import BOTH, REPAIR, SITE, change, rule
+from tests.alarms.handmade import BOTH, REPAIR, SITE, change, rule
 from watchroom.database.connect import reading, writing
 from watchroom.database.tables import alarm, alarm_event
 from watchroom.database.tables import change as change_table

@@ -12,7 +12,7 @@ from alarms.judged import Transition
 from alarms.store import write_transitions
 from alarms.ticket_opening import message_text, open_tickets
 from alarms.tickets import broken_ticket_event, step_ticket
-from tests.alarms.plant import BOTH, SITE, change, rule
+from tests.alarms.handmade import BOTH, SITE, change, rule
 from watchroom.database.connect import reading, writing
 from watchroom.database.tables import message, ticket, ticket_alarm, ticket_event
 from watchroom.site import Channel

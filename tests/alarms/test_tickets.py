@@ -13,7 +13,7 @@ from alarms.judged import Transition
 from alarms.store import write_transitions
 from alarms.ticket_opening import open_tickets
 from alarms.tickets import allowed_steps, broken_ticket_event, is_time_due, pass_time, step_ticket
-from tests.alarms.plant import SITE, change, rule
+from tests.alarms.handmade import SITE, change, rule
 from watchroom.database.connect import reading, writing
 from watchroom.database.tables import change as change_table
 from watchroom.database.tables import ticket, ticket_clock, ticket_event
