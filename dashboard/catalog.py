@@ -178,7 +178,8 @@ def _place_name(site: Site, key: str) -> Words:
 def _limits(ruleset: RuleSet) -> dict[str, dict[str, float]]:
     """Return the limits of each signal by level; where two rules give one level the first stands."""
     limits: dict[str, dict[str, float]] = {}
-    for row in ruleset.rows:
+    # a guarded rule's limit counts only sometimes: it gives way to one that always does
+    for row in sorted(ruleset.rows, key=lambda row: row.guard is not None):
         if row.signal is not None and row.limits:
             limits[row.signal] = {**row.limits, **limits.get(row.signal, {})}
     return limits

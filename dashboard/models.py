@@ -6,6 +6,8 @@ from typing import Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from watchroom.site import Plan
+
 Item = TypeVar("Item")
 Point = tuple[float, float]
 
@@ -130,15 +132,6 @@ class Place(Shape):
     floors: Floors | None
     outline: list[Point] | None
     at: Point | None
-
-
-class Plan(Shape):
-    """Lines and areas of the plan, metres."""
-
-    roads: list[list[Point]]
-    green: list[list[Point]]
-    water: list[list[Point]]
-    wall: list[Point]
 
 
 class SiteInfo(Shape):

@@ -70,7 +70,6 @@ class Screen:
         projection: Newest values.
         is_signed_in: Asked every ten seconds.
         now_ms: The clock.
-        behind_bytes: What may wait for a screen that does not read.
     """
 
     def __init__(
@@ -82,11 +81,9 @@ class Screen:
         projection: Projection,
         is_signed_in: Callable[[], Awaitable[bool]],
         now_ms: Callable[[], int],
-        behind_bytes: int = BEHIND_BYTES,
     ) -> None:
         self._socket, self.person, self._hub = socket, person, hub
         self._projection, self._is_signed_in, self._now_ms = projection, is_signed_in, now_ms
-        self._behind_bytes = behind_bytes
         self._queue: deque[str] = deque()
         self._early: list[tuple[int, str]] | None = []
         self._waiting = 0
@@ -101,7 +98,7 @@ class Screen:
 
     def offer(self, text: str) -> None:
         """Queue a message; a screen too far behind is dropped instead."""
-        if self._queue and self._waiting + len(text) > self._behind_bytes:
+        if self._queue and self._waiting + len(text) > BEHIND_BYTES:
             self.is_dropped = True
         else:
             self._queue.append(text)

@@ -135,7 +135,7 @@ class Vitals:
         total, refused = self._access_counts
         return {
             "samples_per_s": self._projection.samples_per_s(now_ms),
-            "alarm_scan_ms": (self.engine_status.get("alarms") or {}).get("scan_ms"),
+            "alarm_scan_ms": (self.engine_status.get("alarms") or {}).get("last_scan_ms"),
             "gateways_online": sum(gateway["is_online"] for gateway in gateways),
             "gateways": len(gateways),
             "signals_good": good,
