@@ -202,13 +202,15 @@ class Collector:
     def _snapshot(self) -> None:
         samples = self._reporter.snapshot(now_ms=self._clock.now_ms())
         is_urgent = self._reporter.is_urgent[samples.alias]
+        if not is_urgent.any():
+            self._framer.repeat_birth(now_ms=self._clock.now_ms())
         for lane, mask in ((Lane.URGENT, is_urgent), (Lane.TELEMETRY, ~is_urgent)):
             if mask.any():
                 self._framer.samples(
                     lane,
                     samples.where(mask),
                     complete_ms=self._complete_ms(),
-                    is_snapshot=self._reporter.is_complete,
+                    is_snapshot=self._reporter.is_complete(lane),
                 )
         self._start_commit()
 

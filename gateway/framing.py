@@ -37,6 +37,7 @@ class Framer:
         self._outbox = outbox
         self._flags = FLAG_SIMULATED if is_simulated else 0
         self.schema = 0
+        self._birth: dict[str, Any] = {}
         self.clock_gen = clock_gen
         self._prev = {Lane.URGENT: 0, Lane.TELEMETRY: 0} | (prev or {})
         self.claimed_ms = {Lane.URGENT: 0, Lane.TELEMETRY: 0}
@@ -82,12 +83,16 @@ class Framer:
 
     def birth(self, birth: dict[str, Any], *, schema: int, now_ms: int) -> None:
         """Put a birth into the outbox; the frames after it use its schema."""
-        self.schema = schema
+        self.schema, self._birth = schema, birth
         self._prev[Lane.URGENT] = self._outbox.append(
             Lane.URGENT,
             0,
             lambda seq: encode_birth(self._header("B", Lane.URGENT, seq, base_ms=now_ms, complete_ms=0), birth),
         )
+
+    def repeat_birth(self, *, now_ms: int) -> None:
+        """Put the birth into the outbox once more: it begins a chain when there is no sample to begin it with."""
+        self.birth(self._birth, schema=self.schema, now_ms=now_ms)
 
     def heartbeat(self, lane: Lane, *, complete_ms: int) -> bytes:
         """Return a heartbeat; it is no outbox record."""

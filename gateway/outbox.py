@@ -78,7 +78,7 @@ class Outbox:
         self._folder = folder
         self._disk: Disk = RealDisk() if disk is None else disk
         self._capacity = capacity_bytes
-        self._segment_bytes = segment_bytes or max(16 << 10, min(1 << 20, capacity_bytes // 16))
+        self._segment_bytes = segment_bytes or max(512, min(1 << 20, capacity_bytes // 16))
         self._lock = threading.RLock()
         self._segments: dict[Lane, list[Segment]] = {lane: [] for lane in _LANES}
         self._files: dict[Lane, AppendFile] = {}
@@ -114,13 +114,18 @@ class Outbox:
 
     @property
     def disk_bytes(self) -> int:
-        """Bytes of the files, without those already given up."""
-        return sum(segment.size for lane in _LANES for segment in self._segments[lane])
+        """Bytes of the files that hold something to deliver; the others are about to go."""
+        return sum(segment.size for lane in _LANES for segment in self._segments[lane] if segment.open)
 
     @property
     def is_full(self) -> bool:
         """Whether even urgent frames have no room: readers must not be acknowledged."""
         return self._is_refused or self.disk_bytes >= self._capacity
+
+    @property
+    def has_losses(self) -> bool:
+        """Whether something was given up that is not yet entered in a loss event."""
+        return bool(self._losses)
 
     @property
     def has_pending(self) -> bool:
@@ -246,6 +251,7 @@ class Outbox:
             batch, self._queue = self._queue, []
         if not batch:
             return []
+        self._sweep()
         batch = self._make_room(batch)
         done = self._try(batch) if batch else []
         while done is None and self._give_up_oldest(at_once=True):
@@ -288,7 +294,8 @@ class Outbox:
                     segment.add(record.seq, at=record.at, size=len(record.payload), count=record.count)
                     self.next_seq = max(self.next_seq, record.seq + 1)
                     self._last[lane] = record.payload
-            if not segment.size:
+            if not segment.last:
+                # begun and never committed: a new file may get the same name
                 self._remove(segment.path)
                 continue
             if segment.size < len(data):
@@ -348,8 +355,10 @@ class Outbox:
     def _active(self, lane: Lane, seq: int) -> Segment:
         """Return the lane's segment to write to, a new one when there is none or the old one is large enough."""
         file = self._files.get(lane)
-        if file is not None and file.size < self._segment_bytes:
-            return self._segments[lane][-1]
+        if file is not None:
+            segment = self._segments[lane][-1]
+            if file.size < (self._segment_bytes if segment.open else self._segment_bytes // 4):
+                return segment
         if file is not None:
             file.close()
             del self._files[lane]

@@ -86,10 +86,9 @@ class Reporter:
         self._sent_ms: IntArray = np.full(n, _NEVER, dtype=np.int64)
         self._is_seen: Mask = np.zeros(n, dtype=np.bool_)
 
-    @property
-    def is_complete(self) -> bool:
-        """Whether every signal was seen since the start."""
-        return bool(self._is_seen.all())
+    def is_complete(self, lane: Lane) -> bool:
+        """Whether every signal of a lane was seen since the start."""
+        return bool(self._is_seen[self._is_urgent == (lane == Lane.URGENT)].all())
 
     @property
     def is_urgent(self) -> Mask:

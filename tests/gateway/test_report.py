@@ -110,7 +110,8 @@ def test_never_seen_is_never_claimed() -> None:
     reporter = Reporter(SPECS)
     poll(reporter, 0, (0, 1.0, 0))
     assert [row[0] for row in listed(reporter.snapshot(now_ms=10))] == [0]
-    assert not reporter.is_complete
+    assert reporter.is_complete(Lane.TELEMETRY)
+    assert not reporter.is_complete(Lane.URGENT)
     assert [row[0] for row in listed(reporter.silent(now_ms=10**9))] == [0]
 
 
@@ -120,7 +121,7 @@ def test_snapshot_has_the_newest_observation() -> None:
     poll(reporter, 0, (0, 1.0, 0), (1, 1.0, 0))
     poll(reporter, 100, (0, 1.4, 0))
     assert listed(reporter.snapshot(now_ms=200)) == [(0, 200, 1.4, 0), (1, 200, 1.0, 0)]
-    assert reporter.is_complete
+    assert reporter.is_complete(Lane.URGENT)
 
 
 def test_clock_set_back() -> None:
