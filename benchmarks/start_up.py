@@ -1,7 +1,7 @@
 """How long ``watchroom up`` needs to the first live value at a signed-in page, and how much memory everything takes.
 
-The time runs from the start of the process to the first binary signal frame with a good value at a WebSocket client that
-has signed in. Memory is the proportional set size (shared pages counted once) after a minute of normal day.
+The time runs from the start of the process to the first binary signal frame with a good value at a WebSocket client
+that has signed in. Memory is the proportional set size (shared pages counted once) after a minute of normal day.
 """
 
 from __future__ import annotations
