@@ -8,6 +8,7 @@ another connection's message, although brokers use the same message ids again.
 from __future__ import annotations
 
 import contextlib
+import os
 import select
 import socket
 import ssl
@@ -32,6 +33,7 @@ KEEP_ALIVE_S = 10
 ANSWER_S = 5.0
 BACK_OFF_S = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 SESSION_EXPIRY_S = 7 * 24 * 3600
+DRAIN_S = 2.0
 QUEUE_LIMIT = 10_000
 """Publishes that may wait in memory for a slow network; beyond it `publish` refuses."""
 _VERSIONS = {
@@ -109,6 +111,7 @@ class MqttLink:
         self._versions = list(_VERSIONS[settings.protocol])
         self._unconfirmed: set[int] = set()
         self._stopping = threading.Event()
+        self._stop_by_s = 0.0
         self._thread: threading.Thread | None = None
         self._wake_in, self._wake_out = socket.socketpair()
         self._wake_in.setblocking(False)
@@ -254,7 +257,7 @@ class MqttLink:
             # an acknowledgement is a few bytes: it must not wait for the peer's delayed TCP answer
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         while (sock := client.socket()) is not None:
-            if self._stopping.is_set() and not client.want_write():
+            if self._stopping.is_set() and self._is_drained(client):
                 return
             if not self._is_up and time.monotonic() - begun > ANSWER_S:
                 self._reason = "the broker does not answer"
@@ -273,16 +276,30 @@ class MqttLink:
             if client.socket() is None or client.loop_misc() != MQTTErrorCode.MQTT_ERR_SUCCESS:
                 return
 
+    def _is_drained(self, client: paho.Client) -> bool:
+        """Whether everything was sent and confirmed, or has had time enough."""
+        if self._stop_by_s == 0.0:
+            self._stop_by_s = time.monotonic() + DRAIN_S
+        is_idle = not client.want_write() and not self._unconfirmed
+        return not self._is_up or is_idle or time.monotonic() > self._stop_by_s
+
     def _close(self, client: paho.Client) -> None:
-        if client.socket() is None:
+        sock = client.socket()
+        if sock is None:
             return
         with contextlib.suppress(OSError, ValueError):
-            if self._is_up and self._stopping.is_set():
+            if not (self._is_up and self._stopping.is_set()):
+                sock.close()
+                return
+            # paho closes at once after DISCONNECT; with unread input that resets the connection, and the
+            # broker may then lose the goodbye and publish the will. So hold the line until it hangs up.
+            with socket.socket(fileno=os.dup(sock.fileno())) as line:
                 client.disconnect()
                 client.loop_write()
-        sock = client.socket()
-        if sock is not None:
-            sock.close()
+                line.settimeout(DRAIN_S)
+                line.shutdown(socket.SHUT_WR)
+                while line.recv(65536):
+                    pass
 
     def _make_client(self, version: MQTTProtocolVersion) -> paho.Client:
         is_v5 = version == MQTTProtocolVersion.MQTTv5
