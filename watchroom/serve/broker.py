@@ -58,7 +58,7 @@ class OneBoxBroker(Broker):  # type: ignore[misc]
     async def _publish_retained_messages_for_subscription(
         self, subscription: tuple[str, int], session: Session
     ) -> None:
-        """Send retained messages only to a session that subscribed; amqtt 0.12 sends those of everybody's subscriptions."""
+        """Send retained messages only to a subscriber; amqtt 0.12 also sends those of everybody else's topics."""
         if any(one is session for one, _ in self._subscriptions.get(subscription[0], ())):
             await super()._publish_retained_messages_for_subscription(subscription, session)
 
