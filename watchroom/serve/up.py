@@ -102,7 +102,6 @@ def _environment(settings: Settings, mqtt_port: int) -> dict[str, str]:
         "WATCHROOM_MQTT__PROTOCOL": "3.1.1",  # all that the embedded broker speaks; trying 5 first takes seconds
         "WATCHROOM_MQTT__USERNAME": USER,
         PASSWORD_VARIABLE: secrets.token_urlsafe(24),
-        "WATCHROOM_MQTT__PROTOCOL": "3.1.1",
         "WATCHROOM_DEMO": "true",
         "WATCHROOM_LOG": settings.log,
     }
