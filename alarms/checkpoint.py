@@ -1,51 +1,41 @@
-"""The evaluator's state on disk, with the journal position it belongs to."""
+"""Bytes of a checkpoint: one JSON object and columns behind it. Pure."""
 
 from __future__ import annotations
 
-import hashlib
 import json
-from pathlib import Path
+import zlib
+from typing import Any
 
-from watchroom.disk import Disk, replace_file
+import numpy as np
+from numpy.typing import NDArray
 
-MAGIC = b"WRAC1\n"
+from watchroom.errors import ContractError
+
+MAGIC = b"WRC1"
 
 
-class CheckpointFile:
-    """One file, replaced whole; a damaged or missing one only makes the restart longer.
+def pack(content: dict[str, Any], columns: dict[str, NDArray[Any]]) -> bytes:
+    """Return a checkpoint; content must be JSON, with NaN allowed."""
+    names = [[name, column.dtype.str, len(column)] for name, column in columns.items()]
+    head = json.dumps({"columns": names, "content": content}).encode()
+    body = b"".join(np.ascontiguousarray(column).tobytes() for column in columns.values())
+    front = MAGIC + len(head).to_bytes(8, "little") + head + body
+    return front + zlib.crc32(front).to_bytes(4, "little")
 
-    Args:
-        path: The file; its folder is made.
-        disk: File operations.
+
+def unpack(data: bytes) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """Return what `pack` was given.
+
+    Raises:
+        ContractError: ``checkpoint`` if the bytes are not a whole checkpoint.
     """
-
-    def __init__(self, path: Path, disk: Disk) -> None:
-        self._path, self._disk = path, disk
-        disk.make_folder(path.parent)
-
-    def write(self, offset: int, state: bytes, *, rules: str) -> None:
-        """Keep the state after every record before offset; durable on return.
-
-        Raises:
-            StoreError: If the disk refuses; the previous checkpoint is then still there.
-        """
-        head = json.dumps({"offset": offset, "rules": rules, "bytes": len(state)}).encode() + b"\n"
-        digest = hashlib.sha256(head + state).hexdigest().encode() + b"\n"
-        replace_file(self._disk, self._path, MAGIC + digest + head + state)
-
-    def read(self) -> tuple[int, bytes] | None:
-        """Return (offset, state), None if there is no whole checkpoint.
-
-        Raises:
-            StoreError: If the disk refuses.
-        """
-        try:
-            data = self._disk.read(self._path)
-        except FileNotFoundError:
-            return None
-        magic, _, rest = data.partition(b"\n")
-        digest, _, body = rest.partition(b"\n")
-        if magic + b"\n" != MAGIC or hashlib.sha256(body).hexdigest().encode() != digest:
-            return None
-        head, _, state = body.partition(b"\n")
-        return int(json.loads(head)["offset"]), state
+    if len(data) < 16 or data[:4] != MAGIC or zlib.crc32(data[:-4]) != int.from_bytes(data[-4:], "little"):
+        raise ContractError("checkpoint", "damaged or of another version")
+    at = 12 + int.from_bytes(data[4:12], "little")
+    head = json.loads(data[12:at])
+    columns = {}
+    for name, kind, n in head["columns"]:
+        columns[name] = np.frombuffer(data, kind, n, at).copy()
+        at += columns[name].nbytes
+    content: dict[str, Any] = head["content"]
+    return content, columns

@@ -1,13 +1,34 @@
-"""The judge: journal records in, transitions of alarm rows out. Pure but for the birth store it reads."""
+"""The judge: journal records in, transitions of alarm rows out. Pure but for the birth store it reads.
+
+The journal is judged in *chunks* that end at ticks (where health is judged), where a gateway's clock steps and where a
+gateway becomes simulated or real. What comes out depends on the journal alone, not on how it was fed.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 import numpy as np
 
-from alarms.judged import Judged, Latest
+from alarms.checkpoint import pack, unpack
+from alarms.chunk import Chunk, Samples
+from alarms.conditions import Conditions
+from alarms.health_rules import HealthJudge
+from alarms.intake import Intake
+from alarms.judged import Change, Judged, JudgedEvent, Latest, Transition
+from alarms.lanes import Lanes
+from alarms.late import LateLane
+from alarms.levels import RowChange, RowLevels
+from alarms.rows import RuleRow
 from alarms.rules import RuleSet
+from alarms.runs import Items, judge_runs
+from alarms.sequences import SequenceJudge
+from alarms.sifting import Sieve, numbers_of
+from alarms.signal_table import I64, IS_USABLE, NEVER, Ints, SignalTable
 from watchroom.births import BirthStore
-from watchroom.journal import Record
+from watchroom.errors import StateError
+from watchroom.journal import Record, is_tick
 
 
 class Evaluator:
@@ -20,29 +41,249 @@ class Evaluator:
     """
 
     def __init__(self, ruleset: RuleSet, births: BirthStore, site_id: str) -> None:
-        self._ruleset, self._births, self._site = ruleset, births, site_id
+        self._ruleset = ruleset
+        self._table = SignalTable(key for row in ruleset.rows for key in row.signals)
+        for row in ruleset.rows:
+            for test in row.sequence.states if row.sequence else ():
+                self._table.number(test.signal)
+        self._lanes = Lanes()
+        self._conditions = Conditions(ruleset.rows, self._table)
+        self._levels = RowLevels(self._conditions)
+        self._late = LateLane(self._conditions)
+        self._health = HealthJudge(
+            ruleset.rows,
+            expected=ruleset.expected,
+            gateways=ruleset.gateways,
+            table=self._table,
+            lanes=self._lanes,
+        )
+        self._sequences = SequenceJudge(ruleset.rows, table=self._table, lanes=self._lanes)
+        self._table.is_clean &= ~self._table.is_tracked
+        self._sieve = Sieve(self._table)
+        self._intake = Intake(births, site_id, table=self._table, lanes=self._lanes)
+        self._order = {row.key: i for i, row in enumerate(ruleset.rows)}
+        self._records: list[Record] = []
+        self._offset = -1
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """Frames, samples, duplicates, late samples and unreadable frames since the start, for metrics."""
+        return dict(self._intake.counters)
 
     def feed(self, record: Record) -> None:
         """Take one record; it is judged by the next `evaluate`."""
+        self._records.append(record)
 
     def evaluate(self) -> Judged:
         """Judge everything fed since the last call."""
-        return Judged()
+        judged = Judged()
+        records, self._records = self._records, []
+        chunk = self._new_chunk()
+        for record in records:
+            self._offset = record.offset
+            if is_tick(record):
+                self._judge(chunk, judged)
+                self._tick(record, judged)
+                chunk = self._new_chunk()
+                continue
+            frame = self._intake.read(record)
+            if frame is None:
+                continue
+            if self._intake.breaks(record.gateway, frame.header):
+                self._judge(chunk, judged)
+                self._restart_clock(self._intake.turn(record.gateway, frame.header), frame.header.complete_ms)
+                chunk = self._new_chunk()
+            self._intake.add(chunk, record, frame)
+        self._judge(chunk, judged)
+        return judged
+
+    def _new_chunk(self) -> Chunk:
+        chunk = Chunk()
+        chunk.start(self._lanes.complete_ms)
+        return chunk
+
+    def _judge(self, chunk: Chunk, judged: Judged) -> None:
+        """Judge one chunk and append what comes out."""
+        if not chunk.offset:
+            return
+        samples = chunk.samples()
+        fresh, late = (_no_samples(), _no_samples()) if samples is None else self._sieve.sift(samples)
+        changes = self._judge_conditions(chunk, fresh)
+        rows = self._conditions.rows
+        found = [(change, rows[change.row]) for change in changes]
+        events = self._intake.events(chunk)
+        if len(late.signal):
+            self._intake.counters["late"] += len(late.signal)
+            self._late.take(late)
+        sequences = self._sequences.judge(chunk, fresh=fresh, late=late, events=events)
+        found += [(change, self._sequences.rows[change.row]) for change in sequences]
+        judged.events += events
+        for change, row in self._sorted(found):
+            offset, arrived_ms = chunk.offset[change.record], chunk.arrived_ms[change.record]
+            judged.transitions.append(self._transition(change, row, offset=offset, arrived_ms=arrived_ms))
+
+    def _judge_conditions(self, chunk: Chunk, fresh: Samples) -> list[RowChange]:
+        state, table = self._conditions, self._table
+        position, condition, is_guard = state.users(fresh.signal)
+        order = np.lexsort((fresh.time_ms[position], fresh.record[position], condition))
+        position, condition, is_guard = position[order], condition[order], is_guard[order]
+        value = fresh.value[position]
+        items = Items(
+            condition=condition,
+            record=fresh.record[position],
+            time_ms=fresh.time_ms[position],
+            is_guard=is_guard,
+            value=value,
+            quality=fresh.quality[position],
+            is_usable=IS_USABLE[fresh.quality[position]] & ~np.isnan(value),
+        )
+
+        def crossing(signal: Ints, time_ms: I64) -> I64:
+            return chunk.crossed(table.lane[signal], time_ms)
+
+        matured = judge_runs(state, items, crossing=crossing, stale_ms=table.stale_ms)
+        touched = numbers_of(fresh)
+        if len(matured.condition):
+            touched = np.union1d(touched, state.signal[matured.condition])
+        if len(touched):
+            usable = IS_USABLE[table.quality[touched]] & ~np.isnan(table.value[touched])
+            state.refresh_clean(touched, table, usable)
+        return list(self._levels.apply(matured)) if len(matured.condition) else []
+
+    def _tick(self, record: Record, judged: Judged) -> None:
+        changes: list[tuple[RowChange, RuleRow, tuple[str, ...]]] = []
+        for change in self._health.tick(record.arrived_ms):
+            causes = self._health.causes(change.row) if change.kind is Change.RAISE else ()
+            changes.append((change, self._health.rows[change.row], causes))
+        for change in self._late.tell(record.arrived_ms):
+            changes.append((change, self._conditions.rows[change.row], ()))
+        for change in self._sequences.tick(0, record.arrived_ms):
+            changes.append((change, self._sequences.rows[change.row], ()))
+        causes_of = {id(change): causes for change, _, causes in changes}
+        for change, row in self._sorted((change, row) for change, row, _ in changes):
+            judged.transitions.append(
+                self._transition(
+                    change,
+                    row,
+                    offset=record.offset,
+                    arrived_ms=record.arrived_ms,
+                    cause=causes_of[id(change)],
+                )
+            )
+
+    def _sorted(self, found: Iterable[tuple[RowChange, RuleRow]]) -> list[tuple[RowChange, RuleRow]]:
+        return sorted(found, key=lambda item: (item[0].record, item[0].event_ms, self._order[item[1].key]))
+
+    def _transition(
+        self, change: RowChange, row: RuleRow, *, offset: int, arrived_ms: int, cause: tuple[str, ...] = ()
+    ) -> Transition:
+        if row.signal is None:
+            gateway = self._health.gateway_of(change.row)
+        else:
+            gateway = int(self._table.gateway[self._table.number(row.signal)])
+        return Transition(
+            row=row,
+            kind=change.kind,
+            event_ms=change.event_ms,
+            arrived_ms=arrived_ms,
+            value=change.value,
+            quality=change.quality,
+            level=change.level,
+            limit=row.limits.get(change.level, float("nan")),
+            is_late=change.is_late,
+            is_simulated=gateway >= 0 and self._lanes.states[gateway].is_simulated,
+            offset=offset,
+            cause=cause,
+        )
+
+    def _restart_clock(self, gateway: int, now_ms: int) -> None:
+        """After a step of a gateway's clock nothing it said before can be compared with what it says now."""
+        if gateway < 0:
+            return
+        table, state = self._table, self._conditions
+        mine = np.flatnonzero(table.gateway[: len(table)] == gateway)
+        table.time_ms[mine] = np.where(table.time_ms[mine] == NEVER, NEVER, NEVER + 1)
+        for lane in self._lanes.lanes_of(gateway):
+            self._lanes.complete_ms[lane] = NEVER
+        is_mine = np.isin(state.signal, mine)
+        state.since[is_mine & (state.cond != state.act)] = now_ms
+        state.item_ms[is_mine] = NEVER
+        state.usable_ms[is_mine] = NEVER
 
     def checkpoint(self) -> bytes:
-        """Return the whole state; only between `evaluate` and the next `feed`."""
-        return b""
+        """Return the whole state.
+
+        Raises:
+            StateError: If records were fed that `evaluate` has not judged.
+        """
+        if self._records:
+            raise StateError("evaluator.busy", "evaluate before taking a checkpoint")
+        content: dict[str, Any] = {
+            "offset": self._offset,
+            "rules": self._ruleset.version,
+            "keys": self._table.keys,
+            "conditions": self._conditions.names(),
+            "levels": dict(zip((row.key for row in self._conditions.rows), self._conditions.row_level, strict=True)),
+            "lanes": self._lanes.to_json(),
+            "late": self._late.to_json(),
+            "health": self._health.to_json(),
+            "sequences": self._sequences.to_json(),
+        }
+        columns = {f"signal.{name}": column for name, column in self._table.columns().items()}
+        columns |= {f"condition.{name}": column for name, column in self._conditions.columns().items()}
+        return pack(content, columns)
 
     def restore(self, state: bytes) -> None:
-        """Take over the state of a checkpoint."""
+        """Take over the state of a checkpoint; rows whose key is unchanged keep their state.
+
+        Raises:
+            ContractError: ``checkpoint`` if the bytes are damaged.
+        """
+        content, columns = unpack(state)
+        parts = {"signal": {}, "condition": {}}  # type: dict[str, dict[str, Any]]
+        for name, column in columns.items():
+            part, _, short = name.partition(".")
+            parts[part][short] = column
+        self._table.load(content["keys"], parts["signal"])
+        self._conditions.load(content["conditions"], parts["condition"], content["levels"])
+        self._lanes.load(content["lanes"])
+        for gateway in self._ruleset.gateways:
+            self._lanes.gateway(gateway)
+        self._late.load(content["late"])
+        self._health.load(content["health"])
+        self._sequences.load(content["sequences"])
+        self._levels.reload()
+        self._intake.forget()
+        self._offset = content["offset"]
+        if content["rules"] != self._ruleset.version:
+            # a band may have moved: every signal is looked at once more
+            self._table.is_clean[:] = False
+
+    @property
+    def offset(self) -> int:
+        """Journal offset of the newest record judged, -1 before the first."""
+        return self._offset
 
     def latest(self) -> Latest:
         """Return the newest sample of every signal."""
+        table, n = self._table, len(self._table)
+        names = [*self._lanes.gateways, ""]
+        time_ms = table.time_ms[:n]
         return Latest(
-            keys=[],
-            time_ms=np.zeros(0, np.int64),
-            value=np.zeros(0),
-            quality=np.zeros(0, np.uint8),
-            gateway=[],
-            is_stale=np.zeros(0, bool),
+            keys=list(table.keys),
+            time_ms=np.where(time_ms < 0, 0, time_ms),
+            value=table.value[:n].copy(),
+            quality=table.quality[:n].copy(),
+            gateway=[names[number] for number in table.gateway[:n].tolist()],
+            is_stale=table.is_stale[:n].copy(),
         )
+
+
+def _no_samples() -> Samples:
+    none = np.zeros(0, np.int64)
+    return Samples(
+        signal=none.astype(np.intp), record=none, time_ms=none, value=none.astype(float), quality=none.astype(np.uint8)
+    )
+
+
+__all__ = ["Evaluator", "Judged", "JudgedEvent", "Latest", "Transition"]

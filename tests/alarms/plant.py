@@ -1,102 +1,161 @@
-"""A small plant for tests: a site, rule rows, and transitions written by hand."""
+"""A small plant for tests: rows, births and real frames, written into journal records by hand."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from alarms.judged import Change, JudgedEvent, Transition
 from alarms.rows import RuleRow
 from alarms.rules import RuleSet
-from alarms.templates import Sla, TicketPolicy
-from watchroom.frames import Event
-from watchroom.site import Channel, Equipment, Place, Plan, Site, SiteInfo
-from watchroom.yamlfile import Text
+from watchroom.births import Birth, BirthStore
+from watchroom.frames import FLAG_HEARTBEAT, FLAG_SNAPSHOT, Event, Header, encode_events, encode_samples
+from watchroom.journal import Record
+from watchroom.signals import Kind, Lane, SignalSpec
 
-SITE = "spruce-court"
-REPAIR = TicketPolicy(type="repair", sla=Sla(accept=300.0, arrive=900.0, restore=7200.0))
-BOTH = TicketPolicy(type="repair", also="patrol", sla=Sla(accept=300.0))
-VERSION = "0123456789abcdef"
-
-
-def plant(equipment: Iterable[str] = ("WP-01", "DR-S1"), *, channels: dict[str, Channel] | None = None) -> Site:
-    """Return a site with some equipment in the pump house."""
-    place = Place(kind="plant_room", name=Text(zh="泵房", en="Pump house"))
-    items = {
-        key: Equipment(type="pump", place="PUMPS", name=Text(zh=f"设备 {key}", en=f"Equipment {key}"))
-        for key in equipment
-    }
-    info = SiteInfo(id=SITE, name=Text(zh="云杉苑", en="Spruce Court"))
-    return Site(
-        folder=Path(), info=info, places={"PUMPS": place}, plan=Plan(), equipment=items, channels=channels or {}
-    )
+SITE = "test-site"
+EPOCH = 77
+T0 = 1_763_800_000_000
 
 
-def rule(
-    name: str = "outlet_pressure.low",
-    equipment: str = "WP-01",
-    *,
-    instance: str = "",
-    latching: bool = False,
-    ticket: TicketPolicy | None = REPAIR,
-    priorities: dict[str, int] | None = None,
-    version: str = VERSION,
-) -> RuleRow:
-    """Return a rule row."""
-    return RuleRow(
-        key=f"{name}|{equipment}|{instance}",
-        rule=name,
-        version=version,
-        equipment=equipment,
-        instance=instance,
-        kind="limit",
-        class_="equipment",
-        priorities=priorities or {"": 2},
-        latching=latching,
-        ticket=ticket,
-        signal=f"{equipment}/outlet_pressure",
-        unit="MPa",
-        name=Text(zh="出口压力", en="Outlet pressure"),
-    )
+def signal(key: str, *, lane: Lane = Lane.TELEMETRY, max_silence_s: float = 60.0) -> SignalSpec:
+    """One signal; the alias is given by `Plant`."""
+    return SignalSpec(alias=0, key=key, kind=Kind.MEASURE, lane=lane, max_silence_s=max_silence_s)
 
 
-def change(
-    row: RuleRow,
-    kind: str = "RAISE",
-    event_ms: int = 1000,
-    *,
-    offset: int = 0,
-    level: str = "L",
-    value: float = 0.3,
-    is_late: bool = False,
-    is_simulated: bool = False,
-) -> Transition:
-    """Return a transition."""
-    return Transition(
-        row=row,
-        kind=Change(kind),
-        event_ms=event_ms,
-        arrived_ms=event_ms + 20,
-        value=value,
-        quality=0,
-        level=level,
-        limit=0.35 if level else math.nan,
-        is_late=is_late,
-        is_simulated=is_simulated,
-        offset=offset,
-    )
+@dataclass
+class _Lane:
+    head: int = 0
+    complete_ms: int = T0
 
 
-def swipe(event_id: str = "e1", *, kind: str = "access", offset: int = 0, **fields: object) -> JudgedEvent:
-    """Return an event of a reader."""
-    given = {"method": "card", "person": "k:1", "card": "k:2", "result": "granted", "direction": "in", **fields}
-    event = Event(id=event_id, kind=kind, equipment="DR-S1", time_ms=1000, seen_ms=1010, fields=given)
-    return JudgedEvent(
-        gateway="gate-south", event=event, is_simulated=False, offset=offset, arrived_ms=1020, judged_ms=1000
-    )
+@dataclass
+class Plant:
+    """Writes records as a real gateway would; times in ms after T0.
+
+    Attributes:
+        gateways: Gateway id -> its signals.
+        records: Everything written so far.
+    """
+
+    folder: Path
+    gateways: dict[str, Sequence[SignalSpec]]
+    records: list[Record] = field(default_factory=list)
+    now: int = 0
+    flags: int = 0
+    clock_gen: int = 1
+
+    def __post_init__(self) -> None:
+        self.births = BirthStore(self.folder)
+        self._alias: dict[str, tuple[str, int, Lane]] = {}
+        self._seq = dict.fromkeys(self.gateways, 0)
+        self._lanes: dict[tuple[str, int], _Lane] = {}
+        for name, specs in self.gateways.items():
+            numbered = tuple(
+                SignalSpec(alias=i, key=s.key, kind=s.kind, lane=s.lane, max_silence_s=s.max_silence_s)
+                for i, s in enumerate(specs)
+            )
+            for spec in numbered:
+                self._alias[spec.key] = (name, spec.alias, spec.lane)
+            birth = Birth(gateway=name, epoch=EPOCH, schema=1, time_ms=T0, heartbeat_s=1, version="1", signals=numbered)
+            self.births.put(SITE, birth.to_json())
+
+    def _append(self, gateway: str, payload: bytes) -> Record:
+        record = Record(len(self.records), T0 + self.now, gateway, payload)
+        self.records.append(record)
+        return record
+
+    def _header(self, gateway: str, lane: int, complete: int, *, flags: int = 0, beat: bool = False) -> Header:
+        state = self._lanes.setdefault((gateway, lane), _Lane())
+        state.complete_ms = max(state.complete_ms, T0 + complete)
+        prev = 0 if flags & FLAG_SNAPSHOT else state.head
+        if not beat:
+            self._seq[gateway] += 1
+            state.head = self._seq[gateway]
+        return Header(
+            kind="D",
+            lane=lane,
+            flags=flags | self.flags | (FLAG_HEARTBEAT if beat else 0),
+            epoch=EPOCH,
+            seq=0 if beat else self._seq[gateway],
+            prev=prev,
+            base_ms=T0,
+            complete_ms=state.complete_ms if self.clock_gen == 1 else T0 + complete,
+            schema=1,
+            clock_gen=self.clock_gen,
+        )
+
+    def samples(
+        self,
+        *rows: tuple[str, int, float] | tuple[str, int, float, int],
+        complete: int | None = None,
+        snapshot: bool = False,
+        arrived: int | None = None,
+    ) -> Record:
+        """Append one frame of (key, time, value[, quality]); all keys of one gateway and lane.
+
+        The frame claims to be complete up to its newest sample unless told otherwise; it arrives then, too.
+        """
+        gateway, _, lane = self._alias[rows[0][0]]
+        newest = max(row[1] for row in rows)
+        self.now = max(self.now, newest) if arrived is None else arrived
+        header = self._header(
+            gateway, int(lane), newest if complete is None else complete, flags=FLAG_SNAPSHOT if snapshot else 0
+        )
+        payload = encode_samples(
+            header,
+            alias=[self._alias[row[0]][1] for row in rows],
+            time_ms=[T0 + row[1] for row in rows],
+            value=[row[2] for row in rows],
+            quality=[row[3] if len(row) > 3 else 0 for row in rows],
+        )
+        return self._append(gateway, payload)
+
+    def beat(self, gateway: str, time: int, *, lanes: Sequence[int] = (0, 1)) -> None:
+        """Append heartbeats: everything up to a time was measured."""
+        self.now = max(self.now, time)
+        for lane in lanes:
+            header = self._header(gateway, lane, time, beat=True)
+            self._append(gateway, encode_samples(header, alias=[], time_ms=[], value=[], quality=[]))
+
+    def tick(self, time: int) -> Record:
+        """Append a tick of the centre's clock."""
+        self.now = max(self.now, time)
+        return self._append("", b"")
+
+    def run(self, start: int, end: int, *, step: int = 1000, silent: Sequence[str] = ()) -> None:
+        """Let time pass: ticks, and heartbeats of every gateway that is not silent."""
+        for time in range(start, end + 1, step):
+            for gateway in self.gateways:
+                if gateway not in silent:
+                    self.beat(gateway, time)
+            self.tick(time)
+
+    def event(
+        self,
+        gateway: str,
+        equipment: str,
+        time: int,
+        *,
+        seen: int | None = None,
+        kind: str = "access",
+        **fields: object,
+    ) -> Record:
+        """Append one event frame on the urgent lane."""
+        seen = time if seen is None else seen
+        self.now = max(self.now, seen)
+        header = self._header(gateway, 0, seen)
+        event = Event(
+            id=f"e{len(self.records)}",
+            kind="access",
+            equipment=equipment,
+            time_ms=T0 + time,
+            seen_ms=T0 + seen,
+            fields=dict(fields),
+        )
+        return self._append(gateway, encode_events(header, [event]))
 
 
-def rules(rows: Sequence[RuleRow]) -> RuleSet:
-    """Return a rule set of these rows."""
-    return RuleSet(rows=tuple(rows), version="f" * 16)
+def rules(*rows: RuleRow, **more: object) -> RuleSet:
+    """A rule set of hand-made rows."""
+    return RuleSet(rows=tuple(rows), **more)  # type: ignore[arg-type]

@@ -1,0 +1,88 @@
+"""From conditions to rows: the levels HH, H, L, LL of one signal are one alarm that escalates and eases. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from alarms.conditions import LEVELS, Conditions
+from alarms.judged import Change
+from alarms.runs import Matured
+
+NORMAL = "-"
+"""Level of a row that is not active."""
+_RANK = {"LL": 2, "HH": 2, "L": 1, "H": 1, "": 1}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowChange:
+    """One change of a row; ``level`` is the new level, for a CLEAR the one it left."""
+
+    row: int
+    kind: Change
+    level: str
+    event_ms: int
+    record: int
+    value: float
+    quality: int
+    is_late: bool = False
+
+
+class RowLevels:
+    """Which conditions of each row are active.
+
+    Args:
+        state: The conditions; ``row_level`` of each row is updated.
+    """
+
+    def __init__(self, state: Conditions) -> None:
+        self._state = state
+        self._of_row: list[list[int]] = [[] for _ in state.rows]
+        for condition, row in enumerate(state.row):
+            self._of_row[row].append(condition)
+        for members in self._of_row:
+            members.sort(key=lambda condition: LEVELS.index(state.level[condition]))
+        self._active = [bool(active) for active in state.act]
+
+    def reload(self) -> None:
+        """Take over what the conditions say, after a restore."""
+        self._active = [bool(active) for active in self._state.act]
+
+    def apply(self, matured: Matured) -> Iterator[RowChange]:
+        """Yield the changes of rows, in order of (record, event time, row)."""
+        order = sorted(
+            zip(
+                matured.record.tolist(),
+                matured.event_ms.tolist(),
+                self._state.row[matured.condition].tolist(),
+                matured.condition.tolist(),
+                matured.is_active.tolist(),
+                matured.value.tolist(),
+                matured.quality.tolist(),
+                strict=True,
+            ),
+            key=lambda item: item[:4],
+        )
+        for i, (record, event_ms, row, condition, is_active, value, quality) in enumerate(order):
+            self._active[condition] = is_active
+            if i + 1 < len(order) and order[i + 1][:3] == (record, event_ms, row):
+                continue  # levels that change at one moment are one change
+            change = self._change(row)
+            if change is not None:
+                kind, level = change
+                yield RowChange(
+                    row=row, kind=kind, level=level, event_ms=event_ms, record=record, value=value, quality=quality
+                )
+
+    def _change(self, row: int) -> tuple[Change, str] | None:
+        old = self._state.row_level[row]
+        new = next((self._state.level[c] for c in self._of_row[row] if self._active[c]), NORMAL)
+        if new == old:
+            return None
+        self._state.row_level[row] = new
+        if old == NORMAL:
+            return Change.RAISE, new
+        if new == NORMAL:
+            return Change.CLEAR, old
+        # a change of side at the same rank is news as well
+        return (Change.EASE if _RANK[new] < _RANK[old] else Change.ESCALATE), new
