@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Final
 
 from sqlalchemy import Engine, select
@@ -11,10 +12,10 @@ from sqlalchemy import Engine, select
 from alarms import commands
 from alarms.accesses import write_events
 from alarms.feed import Turn, trim_changes
-from alarms.judged import Judged
+from alarms.judged import Change, Judged, Transition
 from alarms.lifecycle import Step
 from alarms.rules import RuleSet
-from alarms.store import RETIRED, AlarmRows, write_transitions
+from alarms.store import RETIRED, AlarmRows, occurrence_id, write_transitions
 from alarms.ticket_opening import CHUNK, open_tickets
 from alarms.tickets import OPEN_STATES, SYSTEM, is_time_due, pass_time
 from watchroom.database.connect import reading, writing
@@ -101,20 +102,34 @@ class Committer:
         with self._turn() as turn:
             trim_changes(turn)
 
-    def retire(self, ruleset: RuleSet) -> int:
-        """Clear active alarms whose rule is gone or has changed; return how many."""
-        versions = {row.key: row.version for row in ruleset.rows}
+    def settle(self, ruleset: RuleSet, last: Mapping[str, Transition]) -> int:
+        """Bring SQL and the evaluator together after a replay; return how many alarms that changed.
+
+        An alarm whose rule is gone clears with reason ``retired``. What the replay ended with and SQL does not
+        show, because the rules were changed or the database comes from a backup, is raised or cleared now.
+
+        Args:
+            ruleset: The rules in force.
+            last: Row key -> the last transition that the replay suppressed.
+        """
+        keys = {row.key for row in ruleset.rows}
         with self._turn() as turn:
-            query = select(alarm.c.row, alarm.c.rule_version).where(alarm.c.site == turn.site, alarm.c.is_live)
-            query = query.where(alarm.c.is_active)
-            found = [row.row for row in turn.connection.execute(query) if versions.get(row.row) != row.rule_version]
-            rows = AlarmRows(turn, found)
-            for key in found:
+            query = select(alarm.c.row).where(alarm.c.site == turn.site, alarm.c.is_live, alarm.c.is_active)
+            active = set(turn.connection.execute(query).scalars())
+            gone = active - keys
+            due = [item for item in last.values() if not item.is_late and _is_active(item) != (item.row.key in active)]
+            ids = [occurrence_id(item.row, item.event_ms) for item in due]
+            rows = AlarmRows(turn, gone | {item.row.key for item in due}, ids=ids, places=self._places)
+            for key in sorted(gone):
                 current = rows.live(key)
                 if current is not None:
                     rows.act(current, Step.CLEAR, user=SYSTEM, comment=None, at_ms=turn.now_ms, reason=RETIRED)
-            _touch_tickets(turn, rows.write())
-        return len(found)
+            for item in due:
+                rows.apply(replace(item, kind=Change.RAISE) if _is_active(item) else item)
+            changed = rows.write()
+            _touch_tickets(turn, changed)
+            open_tickets(turn, rows.orders, channels=self._channels, names=self._names)
+        return len(changed)
 
     def _asked(self) -> bool:
         query = select(command.c.id).where(command.c.site == self._site.id, command.c.outcome.is_(None)).limit(1)
@@ -129,6 +144,10 @@ class Committer:
                 raise StateError(FENCED, f"generation {turn.generation} has taken over from {self.generation}")
             yield turn
             turn.finish()
+
+
+def _is_active(transition: Transition) -> bool:
+    return transition.kind is not Change.CLEAR
 
 
 def _touch_tickets(turn: Turn, alarms: list[str]) -> None:

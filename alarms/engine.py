@@ -22,13 +22,13 @@ from alarms.checkpoint_file import CheckpointFile
 from alarms.committer import Committer
 from alarms.evaluator import Evaluator
 from alarms.figures import Figures
-from alarms.judged import Judged, Latest
+from alarms.judged import Judged, Latest, Transition
 from alarms.notify import active_channels
 from alarms.rules import RuleSet
 from watchroom.births import BirthStore
 from watchroom.database.connect import migrate
 from watchroom.disk import Disk
-from watchroom.errors import StateError, StoreError
+from watchroom.errors import ContractError, StateError, StoreError
 from watchroom.journal import Journal, Record
 from watchroom.site import Site
 
@@ -187,19 +187,20 @@ class AlarmEngine:
             )
             self._committer.rewind(begin)
             committed = begin
-        self._evaluator = self._make_judge()
-        self._replay(committed)
-        self._committer.retire(self._ruleset)
+        changed = self._committer.settle(self._ruleset, self._replay(committed))
+        if changed:
+            log.warning("alarms settled after a change of rules or database", alarms=changed)
         self._offset = self._committed = committed
 
-    def _replay(self, committed: int) -> None:
-        """Bring the evaluator to the position with its output suppressed: SQL has that already."""
-        kept = self._checkpoint.read()
-        offset = 0
-        if kept is not None and kept[0] <= committed:
-            offset = kept[0]
-            self._evaluator.restore(kept[1])
+    def _replay(self, committed: int) -> dict[str, Transition]:
+        """Bring the evaluator to the position with its output suppressed: SQL has that already.
+
+        Returns:
+            Row key -> its last suppressed transition.
+        """
         self._state = "replaying"
+        last: dict[str, Transition] = {}
+        offset = self._restore(committed)
         started, first = time.monotonic(), max(offset, self._journal.begin(self._site.id))
         if first > offset:
             log.warning("records before the journal's begin cannot be replayed", wanted=offset, begin=first)
@@ -211,9 +212,25 @@ class AlarmEngine:
             with self._judging:
                 for record in records:
                     self._evaluator.feed(record)
-                self._evaluator.evaluate()
+                judged = self._evaluator.evaluate()
+            last.update((transition.row.key, transition) for transition in judged.transitions)
             offset = records[-1].offset + 1
         log.info("alarm engine ready", replayed=offset - first, seconds=round(time.monotonic() - started, 3))
+        return last
+
+    def _restore(self, committed: int) -> int:
+        """Make a fresh evaluator from the checkpoint, if one fits; return the offset it stands at."""
+        kept = self._checkpoint.read()
+        self._evaluator = self._make_judge()
+        if kept is None or kept[0] > committed:
+            return 0
+        try:
+            self._evaluator.restore(kept[1])
+        except ContractError as exc:
+            log.warning("the checkpoint cannot be used, replaying without it", problem=str(exc))
+            self._evaluator = self._make_judge()
+            return 0
+        return kept[0]
 
     def _judge(self) -> None:
         if len(self._backlog.transitions) + len(self._backlog.events) > BACKLOG:
