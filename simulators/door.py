@@ -83,6 +83,9 @@ class Door:
         passages_per_h: Mean number of passages an hour over a day.
         residents: Numbers of those who live here.
         unlock_s: How long the strike stays released.
+
+    Attributes:
+        contact: 1 open. ``button``: 1 pressed. ``lock``: 1 released. ``tamper``: 1 opened.
     """
 
     def __init__(
@@ -98,7 +101,7 @@ class Door:
         self.name = name
         self.contact = self.button = self.lock = self.tamper = 0
         self._rng, self._methods, self._residents = rng, tuple(methods), tuple(residents)
-        self._passages_per_h, self._unlock_s = passages_per_h, unlock_s
+        self.passages_per_h, self._unlock_s = passages_per_h, unlock_s
         self._now_s = 0.0
         self._plan = _Plan()
         # a reader goes on counting where it was when it was switched off
@@ -114,7 +117,7 @@ class Door:
         """Advance by ``dt`` seconds; return what happened, in order."""
         self._now_s += dt
         happened: list[Happening] = []
-        rate = self._passages_per_h * demand.at(demand.TRIPS, time_of_day_s)
+        rate = self.passages_per_h * demand.at(demand.TRIPS, time_of_day_s)
         for _ in range(demand.arrivals(self._rng, rate, dt)):
             is_out = self._rng.random() < demand.at(demand.LEAVING, time_of_day_s)
             happened += self._leave() if is_out else self._come("in")
@@ -166,7 +169,7 @@ class Door:
         opens = at_s + self._rng.uniform(0.7, 2.0)
         closes = opens + self._rng.uniform(2.5, 7.0)
         if self.contact or any(part == "contact" for _, part, _ in self._plan.steps):
-            opens = at_s
+            opens = at_s + 0.2
         self._plan.drop("contact")
         self._plan.add(opens, "contact", 1)
         self._plan.add(closes, "contact", 0)

@@ -294,8 +294,9 @@ class Elevator:
         return any(p.origin < self.stop for p in self.waiting)
 
     def _dwell(self, dt: float) -> None:
-        stays_open = self.service_mode == FIRE_RETURN and self.stop == self.shaft.lobby
-        if self._elapsed >= DWELL_S and not stays_open:
+        if self.service_mode == FIRE_RETURN and self.stop == self.shaft.lobby:
+            self.aboard.clear()  # nobody stays in
+        elif self._elapsed >= DWELL_S:
             self._enter(Phase.CLOSING)
 
     def _close(self, dt: float) -> None:

@@ -33,8 +33,8 @@ class PumpRating:
     shut_off_m: float = 86.0
     slope: float = 0.10
     curve: float = 0.030
-    idle_kw: float = 3.6
-    kw_per_m3h: float = 0.16
+    idle_kw: float = 3.2
+    kw_per_m3h: float = 0.15
     kw_curve: float = 0.0011
     motor_kw: float = 7.5
     motor_a: float = 14.9

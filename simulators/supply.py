@@ -31,7 +31,9 @@ class Supply:
         setpoint_mpa: Pressure to hold.
         mean_m3h: Mean use of the zone over a day.
         tank: Where the pumps draw from.
+        rating: Of each pump.
         pumps: Number of pumps.
+        alternate_s: Longest time that one pump leads.
 
     Attributes:
         outlet_mpa: Pressure behind the pumps.
@@ -50,6 +52,7 @@ class Supply:
         tank: Tank,
         rating: PumpRating | None = None,
         pumps: int = 3,
+        alternate_s: float = ALTERNATE_S,
     ) -> None:
         self.setpoint_mpa = setpoint_mpa
         self.tank = tank
@@ -62,7 +65,7 @@ class Supply:
         self.is_mains_cut = False
         self.is_automatic = True
         self.use_m3h = 0.0
-        self._mean_m3h = mean_m3h
+        self._mean_m3h, self._alternate_s = mean_m3h, alternate_s
         self._compliance_m3_per_mpa = 0.30
         self._use_noise = demand.Wander(rng, spread=0.10, memory_s=90.0)
         self._tap_noise = demand.Wander(rng, spread=0.05, memory_s=6.0)
@@ -151,7 +154,7 @@ class Supply:
         elif self._spare_s >= DROP_AFTER_S:
             max(running, key=lambda pump: pump.run_s).stop()
             self._spare_s = 0.0
-        elif self._lead_s >= ALTERNATE_S:
+        elif self._lead_s >= self._alternate_s:
             self._add()
             running[0].stop()
             self._lead_s = 0.0
