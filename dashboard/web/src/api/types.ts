@@ -255,7 +255,7 @@ export interface Gateway {
   name: Words
   is_online: boolean
   last_ms: number | null
-  epoch: number | null
+  epoch: string | number | null
   latency_ms: number | null
   backlog: number | null
   beats: number[]
@@ -297,6 +297,8 @@ export interface Snapshot {
 export interface Change {
   type: 'change'
   seq: number
+  /** It continues from here; more than what we have means that something is missing. */
+  prev?: number
   server_ms: number
   alarms?: Alarm[]
   tickets?: Ticket[]
@@ -317,4 +319,10 @@ export interface SignalsReset {
   index_epoch: number
 }
 
-export type LiveMessage = Snapshot | Change | Tick | SignalsReset
+/** The server slowed down for a screen that does not keep up. */
+export interface Rate {
+  type: 'rate'
+  hz: number
+}
+
+export type LiveMessage = Snapshot | Change | Tick | SignalsReset | Rate

@@ -39,6 +39,7 @@ function receive(message: LiveMessage): void {
     void loadIndex()
     return
   }
+  if (message.type !== 'snapshot' && message.type !== 'change' && message.type !== 'tick') return
   link.heard(message.server_ms)
   if (message.type === 'snapshot') {
     useAlarms().replace(message.alarms)
@@ -73,7 +74,9 @@ export function connect(onDenied: () => void): void {
       message: receive,
       signals: (frame) => signals.apply(frame),
       state: (state) => {
+        const wasLost = link.state === 'lost'
         link.state = state
+        if (state === 'live' && wasLost) void loadIndex()
         if (state === 'lost') {
           signals.markAllStale()
           // a server that refuses the handshake looks like a lost network: ask which it is

@@ -108,6 +108,7 @@ export class LiveSocket {
       this.missedTicks = 0
       this.become('live')
     } else if (message.type === 'change') {
+      if (message.prev !== undefined && message.prev > this.seq) this.send({ op: 'resume', seq: this.seq })
       this.seq = Math.max(this.seq, message.seq)
       this.become('live')
     } else if (message.type === 'tick') {

@@ -43,7 +43,7 @@ export function useSpeech(): Speech {
       const key = `problem.${error.code.replace(/[^a-z0-9_]/gi, '_')}`
       if (te(key)) return t(key)
       const byStatus = `problem.http_${error.status}`
-      return error.detail || (te(byStatus) ? t(byStatus) : t('problem.unknown'))
+      return te(byStatus) ? t(byStatus) : error.detail || t('problem.unknown')
     },
   }
 }
