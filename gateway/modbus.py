@@ -84,6 +84,7 @@ class ModbusLink:
         except (OSError, ModbusException) as exc:
             self.close()
             raise LinkError(f"{self._link}: {exc}") from exc
+        _obey_cancellation()
         if not is_connected:
             self.close()
             raise LinkError(f"{self._link}: no connection")
@@ -116,6 +117,7 @@ class ModbusLink:
             raise LinkError(f"{self._link}: unit {unit} does not answer") from exc
         finally:
             self._last_done_s = asyncio.get_running_loop().time()
+        _obey_cancellation()
         if answer.isError():
             raise RefusedError(getattr(answer, "exception_code", 0))
         numbers = answer.bits if table.is_bits else answer.registers
@@ -154,6 +156,17 @@ class ModbusLink:
             passed_s = asyncio.get_running_loop().time() - self._last_done_s
             if passed_s < self._link.gap_s:
                 await asyncio.sleep(self._link.gap_s - passed_s)
+
+
+def _obey_cancellation() -> None:
+    """End the task if it was cancelled meanwhile.
+
+    pymodbus waits with ``asyncio.wait_for``, which in Python 3.11 swallows a cancellation that comes in the same
+    turn of the loop as the answer.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 async def _ask(

@@ -121,6 +121,8 @@ class LinkPoller:
                     await asyncio.sleep(self._schedule.wait_s(loop.time()))
                 else:
                     await self._take(turn)
+                    # a link that answers at once must not keep the other tasks of the process waiting
+                    await asyncio.sleep(0)
         finally:
             self._line.close()
 
@@ -166,8 +168,6 @@ class LinkPoller:
         if not turn.is_probe:
             self._schedule.accept(turn, asyncio.get_running_loop().time())
             self._report(device, block, words, middle_ms)
-        # a link of very fast answers must not keep the other tasks of the process waiting
-        await asyncio.sleep(0)
 
     def _answered(self, turn: Turn, device: _Device) -> None:
         self._misses = 0

@@ -1,0 +1,131 @@
+"""Modbus devices for tests: one that follows a script (silent, refusing, lying), and pymodbus' own server."""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from gateway.addresses import Table
+
+SILENT = None
+TABLES = {1: Table.COIL, 2: Table.DISCRETE, 3: Table.HOLDING, 4: Table.INPUT}
+
+
+@dataclass(frozen=True)
+class Request:
+    """One read request as the device sees it."""
+
+    unit: int
+    table: Table
+    start: int
+    count: int
+
+
+Answer = list[int] | int | bytes | None
+"""Registers, an exception code, the bytes after the function code, or no answer."""
+
+
+@dataclass
+class ScriptedDevice:
+    """Answers Modbus TCP or RTU-over-TCP requests by a function; written without our own code or pymodbus.
+
+    Attributes:
+        requests: Everything that was asked.
+        connections: How often somebody connected.
+    """
+
+    answer: Callable[[Request], Answer]
+    is_rtu: bool = False
+    delay_s: Callable[[Request], float] = lambda _: 0.0
+    requests: list[Request] = field(default_factory=list)
+    connections: int = 0
+    _server: asyncio.Server | None = None
+    _writers: set[asyncio.StreamWriter] = field(default_factory=set)
+    port: int = 0
+
+    async def start(self) -> None:
+        """Listen; on the same port as before after a stop."""
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def stop(self) -> None:
+        """Close the port and every connection."""
+        assert self._server is not None
+        self._server.close()
+        for writer in list(self._writers):
+            writer.transport.abort()
+        await self._server.wait_closed()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        self._writers.add(writer)
+        try:
+            while True:
+                await (self._rtu(reader, writer) if self.is_rtu else self._tcp(reader, writer))
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            self._writers.discard(writer)
+            writer.close()
+
+    async def _tcp(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readexactly(12)
+        tid, _, _, unit, function, start, count = struct.unpack(">HHHBBHH", head)
+        body = await self._body(unit, function, start, count)
+        if body is not None:
+            writer.write(struct.pack(">HHHB", tid, 0, len(body) + 1, unit) + body)
+
+    async def _rtu(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readexactly(8)
+        unit, function, start, count = struct.unpack(">BBHH", head[:6])
+        assert crc16(head[:6]) == head[6:]
+        body = await self._body(unit, function, start, count)
+        if body is not None:
+            writer.write(bytes([unit]) + body + crc16(bytes([unit]) + body))
+
+    async def _body(self, unit: int, function: int, start: int, count: int) -> bytes | None:
+        request = Request(unit, TABLES[function], start, count)
+        self.requests.append(request)
+        answer = self.answer(request)
+        if delay_s := self.delay_s(request):
+            await asyncio.sleep(delay_s)
+        if answer is None:
+            return None
+        if isinstance(answer, bytes):
+            return bytes([function]) + answer
+        if isinstance(answer, int):
+            return bytes([function | 0x80, answer])
+        if request.table.is_bits:
+            octets = sum(bit << i for i, bit in enumerate(answer)).to_bytes(-(-len(answer) // 8), "little")
+        else:
+            octets = struct.pack(f">{len(answer)}H", *answer)
+        return bytes([function, len(octets)]) + octets
+
+
+def crc16(data: bytes) -> bytes:
+    """Return the Modbus checksum, bit by bit as the standard draws it."""
+    crc = 0xFFFF
+    for octet in data:
+        crc ^= octet
+        for _ in range(8):
+            crc = (crc >> 1) ^ 0xA001 if crc & 1 else crc >> 1
+    return crc.to_bytes(2, "little")
+
+
+@asynccontextmanager
+async def device(answer: Callable[[Request], Answer], *, is_rtu: bool = False) -> AsyncIterator[ScriptedDevice]:
+    """Run a scripted device."""
+    scripted = ScriptedDevice(answer, is_rtu=is_rtu)
+    await scripted.start()
+    try:
+        yield scripted
+    finally:
+        await scripted.stop()
+
+
+def counting(request: Request) -> list[int]:
+    """Every register holds its own offset."""
+    return [(request.start + i) & (1 if request.table.is_bits else 0xFFFF) for i in range(request.count)]
