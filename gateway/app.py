@@ -115,14 +115,15 @@ class Gateway:
         A bug in the field side is logged and the field side begun again: it must not stop other gateways. A bug in
         the durable side ends the process.
         """
-        try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self.uplink.run(), name=f"{self.config.id} uplink")
-                group.create_task(self.collector.run(), name=f"{self.config.id} collector")
-                group.create_task(self._keep_reading(), name=f"{self.config.id} field side")
-        finally:
-            self.outbox.close()
-            self._lock.close()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.uplink.run(), name=f"{self.config.id} uplink")
+            group.create_task(self.collector.run(), name=f"{self.config.id} collector")
+            group.create_task(self._keep_reading(), name=f"{self.config.id} field side")
+
+    def close(self) -> None:
+        """Give the outbox back; after ``run`` has ended."""
+        self.outbox.close()
+        self._lock.close()
 
     def status(self) -> dict[str, Any]:
         """Return what the health page says about this gateway."""
@@ -214,9 +215,11 @@ async def run_gateways(
     if health_port:
         _check_port(health_port)
     executor = ThreadPoolExecutor(max_workers=min(COMMIT_THREADS, len(configs)), thread_name_prefix="commit")
+    gateways: list[Gateway] = []
     async with _stopping(stop) as stopped:
         try:
-            gateways = [Gateway(config, settings, executor=executor, disk=disk, limits=limits) for config in configs]
+            for config in configs:
+                gateways.append(Gateway(config, settings, executor=executor, disk=disk, limits=limits))
             log.info("gateways started", gateways=len(gateways), signals=sum(len(signals_of(c)) for c in configs))
             if on_ready is not None:
                 on_ready(gateways)
@@ -235,6 +238,8 @@ async def run_gateways(
                     task.cancel()
         finally:
             executor.shutdown()
+            for gateway in gateways:
+                gateway.close()
 
 
 def _health(gateways: Sequence[Gateway], port: int) -> HealthServer:

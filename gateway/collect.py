@@ -130,10 +130,16 @@ class Collector:
         """
         if self.is_full:
             raise StoreError("the outbox is full; the reader keeps its record")
-        is_durable: asyncio.Future[None] = self._loop.create_future()
-        self._waiting[self._append_event(event)] = is_durable
-        self._start_commit()
-        await is_durable
+        self._append_event(event)
+        await self.durable()
+
+    async def durable(self) -> None:
+        """Return when every urgent sample reported so far is on the disk; then its reader may be answered."""
+        last = self._outbox.next_seq - 1
+        if last > self._outbox.committed_seq:
+            is_durable = self._waiting.setdefault(last, self._loop.create_future())
+            self._start_commit()
+            await asyncio.shield(is_durable)
 
     def new_chain(self) -> int:
         """Begin new chains with a snapshot of everything; return the seq from which frames are live."""
@@ -238,10 +244,10 @@ class Collector:
                 self._failed.set_exception(error)
             return
         frames = commit.result()
-        for frame in frames:
-            waiting = self._waiting.pop(frame.seq, None)
-            if waiting is not None and not waiting.done():
+        for seq in [seq for seq in self._waiting if frames and seq <= frames[-1].seq]:
+            if not (waiting := self._waiting.pop(seq)).done():
                 waiting.set_result(None)
+        for frame in frames:
             if frame.seq == self._loss_seq:
                 self._loss_seq = None
                 self._outbox.settle()

@@ -120,8 +120,9 @@ class Reporter:
         mask = np.where(is_odd, ~is_same, is_far)
         mask |= quality != self._sent_quality[alias]
         mask |= time_ms - self._sent_ms[alias] >= self._silence_ms[alias]
-        floor = np.broadcast_to(np.asarray(floor_ms, dtype=np.int64), alias.shape)[mask]
-        return self._stamp(alias[mask], np.maximum(time_ms, floor))
+        floor = floor_ms if isinstance(floor_ms, int) else floor_ms[mask]
+        alias = alias[mask]
+        return self._stamp(alias, np.full(len(alias), np.maximum(time_ms, floor), dtype=np.int64))
 
     def silent(self, *, now_ms: int) -> Samples:
         """Return the last observation of every signal whose ``max_silence_s`` is nearly over, stamped now."""

@@ -174,6 +174,21 @@ async def test_event_waits_for_the_disk(gate: Gate) -> None:
     assert [event.id for event in bench.events("access")] == ["card-1"]
 
 
+async def test_state_waits_for_the_disk(gate: Gate) -> None:
+    """A reader that sends states can be answered when they are durable; one that gives up disturbs nobody."""
+    bench = Bench(gate)
+    gate.open.clear()
+    bench.report((DOOR, 1.0))
+    tasks = [asyncio.create_task(bench.collector.durable()) for _ in range(2)]
+    done, _ = await asyncio.wait(tasks, timeout=0.05)
+    assert not done
+    tasks[0].cancel()
+    gate.open.set()
+    await tasks[1]
+    assert bench.samples(DOOR) == [1.0]
+    await bench.collector.durable()
+
+
 async def test_group_commit(gate: Gate) -> None:
     """What arrives while a sync runs goes to disk together with the next one."""
     bench = Bench(gate)
