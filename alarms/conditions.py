@@ -20,7 +20,7 @@ LEVELS = ("LL", "HH", "L", "H", "")
 _ABOVE = {"HH", "H"}
 
 
-def tests_of(row: RuleRow) -> list[tuple[str, StateTest]]:
+def conditions_of(row: RuleRow) -> list[tuple[str, StateTest]]:
     """Return (level, test) of each condition of a limit or state row."""
     if row.state is not None:
         return [("", row.state)]
@@ -111,7 +111,7 @@ class Conditions:
 
     def __init__(self, rows: Sequence[RuleRow], signals: SignalTable) -> None:
         self.rows = [row for row in rows if row.kind in ("limit", "state")]
-        pairs = [(number, level, test) for number, row in enumerate(self.rows) for level, test in tests_of(row)]
+        pairs = [(number, level, test) for number, row in enumerate(self.rows) for level, test in conditions_of(row)]
         guards = [self.rows[number].guard for number, _, _ in pairs]
         m = self.m = len(pairs)
         self.row: Ints = np.array([number for number, _, _ in pairs], np.intp)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from alarms.conditions import LEVELS, tests_of
+from alarms.conditions import LEVELS, conditions_of
 from alarms.rows import RuleRow, StateTest
 from alarms.signal_table import NEVER
 from watchroom.births import BirthStore
@@ -95,7 +95,7 @@ class Reference:
         keys: list[str] = []
         for row in rows:
             keys += [key for key in row.signals if key not in keys]
-            for level, test in tests_of(row):
+            for level, test in conditions_of(row):
                 self.conditions.append(One(row, level, test, guard=-1 if row.guard else 1))
         self.number = {key: i for i, key in enumerate(keys)}
         self.last: dict[str, int] = {}
