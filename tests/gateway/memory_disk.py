@@ -31,6 +31,8 @@ class _File:
 
     def sync(self) -> None:
         self._disk.syncs += 1
+        if self._disk.is_killing:
+            raise KeyboardInterrupt
         if self._disk.is_broken:
             raise StoreError("input/output error")
         self._content.synced = len(self._content.data)
@@ -49,6 +51,7 @@ class MemoryDisk:
     Attributes:
         capacity: Bytes that fit; beyond it writing fails after a part.
         is_broken: Every sync fails.
+        is_killing: The process ends at the next sync; what it wrote stays in the page cache.
         syncs: How often a file was synced.
     """
 
@@ -57,6 +60,7 @@ class MemoryDisk:
         self._durable: dict[Path, _Content] = {}
         self.capacity = 1 << 40
         self.is_broken = False
+        self.is_killing = False
         self.syncs = 0
 
     @property

@@ -136,6 +136,23 @@ def test_damage_costs_only_what_it_hit() -> None:
     assert again.next_seq == 3
 
 
+def test_killed_before_the_sync() -> None:
+    """What a killed process left in the page cache is made durable before anybody sends it."""
+    disk = MemoryDisk()
+    outbox = opened(disk, segment_bytes=1 << 20)
+    put(outbox, U)
+    outbox.commit()
+    put(outbox, U)
+    disk.is_killing = True
+    with pytest.raises(KeyboardInterrupt):
+        outbox.commit()
+    disk.is_killing = False
+    found = held(opened(disk))
+    assert set(found) == {1, 2}
+    for seed in range(20):
+        assert held(opened(disk.power_cut(random.Random(seed)))) == found
+
+
 def test_full_outbox_gives_up_old_telemetry() -> None:
     """A full outbox drops the oldest telemetry, counts it, and keeps its reserve for alarms and events."""
     disk = MemoryDisk()
