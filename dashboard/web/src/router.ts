@@ -1,5 +1,4 @@
 import { createRouter, createWebHistory } from 'vue-router'
-import SignInPage from './pages/SignInPage.vue'
 import { useSession } from './stores/session'
 
 declare module 'vue-router' {
@@ -14,7 +13,7 @@ export const router = createRouter({
   history: createWebHistory(),
   routes: [
     { path: '/', component: () => import('./pages/OverviewPage.vue'), meta: { name: 'overview' } },
-    { path: '/sign-in', component: SignInPage, meta: { isPublic: true } },
+    { path: '/sign-in', component: () => import('./pages/SignInPage.vue'), meta: { isPublic: true } },
     { path: '/setup', component: () => import('./pages/SetupPage.vue'), meta: { isPublic: true } },
     { path: '/alarms', component: () => import('./pages/AlarmsPage.vue'), meta: { name: 'alarms' } },
     { path: '/tickets', component: () => import('./pages/TicketsPage.vue'), meta: { name: 'tickets' } },

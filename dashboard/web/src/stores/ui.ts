@@ -3,7 +3,7 @@
 import { defineStore } from 'pinia'
 import { ref, watch } from 'vue'
 import type { Lang } from '@/api/types'
-import { i18n } from '@/i18n'
+import { speak } from '@/i18n'
 
 export type Theme = 'day' | 'night'
 
@@ -29,9 +29,8 @@ export const useUi = defineStore('ui', () => {
 
   watch(lang, (value) => {
     localStorage.setItem('watchroom.lang', value)
-    document.documentElement.lang = value === 'zh' ? 'zh-CN' : 'en'
-    i18n.global.locale.value = value
-  }, { immediate: true })
+    void speak(value)
+  })
 
   watch(theme, (value) => {
     localStorage.setItem('watchroom.theme', value)
