@@ -101,6 +101,9 @@ def with_overrides(file: YamlFile, overrides: Mapping[str, Any]) -> YamlFile:
         if parent not in known:
             near = difflib.get_close_matches(parent, known, n=1, cutoff=0.5)
             raise ValueError(f"model {data['model']} has no signal {parent!r}{_suggestion(near)}")
+        if parent == "groups" and last not in (groups := data.get("groups", {"default": 1.0})):
+            near = difflib.get_close_matches(last, groups, n=1, cutoff=0.5)
+            raise ValueError(f"model {data['model']} has no group {last!r}{_suggestion(near)}")
         holder = data.setdefault(parent, {}) if parent in {"groups", "workarounds"} else data["signals"][parent]
         holder[last] = value
         # so that a message about a key that only the override has can name it

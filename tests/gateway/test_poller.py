@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import math
 import shutil
 import time
@@ -38,7 +39,9 @@ signals:
 """
 
 
-def configured(folder: Path, port: int, *, units: tuple[int, ...] = (1,), link: str = "timeout: 200ms") -> GatewayConfig:
+def configured(
+    folder: Path, port: int, *, units: tuple[int, ...] = (1,), link: str = "timeout: 200ms"
+) -> GatewayConfig:
     """A gateway with one link and a device a unit."""
     (folder / "tester.yaml").write_text(MODEL)
     devices = "".join(f"  d{u}: {{model: tester, link: plc, unit: {u}, equipment: TK-{u:02}}}\n" for u in units)
@@ -119,13 +122,15 @@ async def test_a_dead_unit_does_not_hold_up_its_neighbour(tmp_path: Path) -> Non
     def answer(request: Request) -> Answer:
         return SILENT if request.unit == 1 else counting(request)
 
-    async with device(answer) as plc:
-        async with running(configured(tmp_path, plc.port, units=(1, 2)), tmp_path) as (seen, side):
-            await until(lambda: len(seen.of("TK-02/level")) >= 25, "the neighbour's polls")
-            assert side.status()["plc"]["devices"]["d1"]["is_silent"]
-            assert side.links_down == 0
+    async with (
+        device(answer) as plc,
+        running(configured(tmp_path, plc.port, units=(1, 2)), tmp_path) as (seen, side),
+    ):
+        await until(lambda: len(seen.of("TK-02/level")) >= 25, "the neighbour's polls")
+        assert side.status()["plc"]["devices"]["d1"]["is_silent"]
+        assert side.links_down == 0
     stamps = [sample.time_ms for sample in seen.of("TK-02/level")]
-    assert max(b - a for a, b in zip(stamps, stamps[1:], strict=False)) < 100 + 200 + 150
+    assert max(b - a for a, b in itertools.pairwise(stamps)) < 100 + 200 + 150
     dead = [sample for sample in seen.samples if sample.key.startswith("TK-01/")]
     assert {sample.key for sample in dead} == {
         f"TK-01/{n}" for n in ("level", "pressure", "flow", "total", "pump_on", "load")
@@ -290,7 +295,14 @@ async def test_a_late_rtu_answer_is_never_taken_for_the_next(tmp_path: Path) -> 
             await until(lambda: len(seen.of("TK-01/level")) >= 12, "polls between late answers", within_s=30)
             await until(lambda: len(seen.of("TK-01/total")) >= 4, "the other table", within_s=30)
     assert converter.connections > 1
-    expected = {"level": 1.0, "pressure": 11.0, "flow": 14.0, "total": 1020.0 * 65536 + 1021, "pump_on": 1.0, "load": 22.0}
+    expected = {
+        "level": 1.0,
+        "pressure": 11.0,
+        "flow": 14.0,
+        "total": 1020.0 * 65536 + 1021,
+        "pump_on": 1.0,
+        "load": 22.0,
+    }
     for sample in seen.samples:
         if sample.quality == Quality.GOOD:
             assert sample.value == pytest.approx(expected[sample.key.partition("/")[2]])
@@ -317,11 +329,11 @@ async def pymodbus_server() -> AsyncIterator[int]:
     )
     server = ModbusTcpServer([SimDevice(id=1, simdata=blocks)], address=("127.0.0.1", 0))
     await server.serve_forever(background=True)
-    assert server.transport is not None
+    assert isinstance(server.transport, asyncio.Server)
     try:
         yield server.transport.sockets[0].getsockname()[1]
     finally:
-        await server.shutdown()
+        await server.shutdown()  # type: ignore[no-untyped-call]
 
 
 async def test_against_the_server_of_pymodbus(tmp_path: Path) -> None:
@@ -351,9 +363,7 @@ async def test_probe_shows_every_byte_order(tmp_path: Path) -> None:
     async with pymodbus_server() as port:
         config = configured(tmp_path, port)
         table = await probe(config, "d1")
-        assert table.splitlines()[0] == (
-            f"d1: unit 1 on plc (127.0.0.1:{port}), model tester, equipment TK-01"
-        )
+        assert table.splitlines()[0] == (f"d1: unit 1 on plc (127.0.0.1:{port}), model tester, equipment TK-01")
         rows = {line.split()[0]: line.split() for line in table.splitlines()[1:]}
         assert rows["level"][1:5] == ["holding:10", "0192", "40.2", "%"]
         assert rows["total"][1:4] == ["input:20", "0000", "3FC0"]
