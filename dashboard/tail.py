@@ -23,6 +23,9 @@ POLL_S = 0.25
 PACE_S = 0.04
 """Shortest time between two reads: screens are told ten times a second at most."""
 
+LOOK_BACK_MS = 60_000
+"""How much of the journal is read at the start for newest values: the default of ``max_silence_s``."""
+
 Heard = tuple[str, int, Header | None, SampleFrame | None]
 
 
@@ -115,23 +118,30 @@ class Tail:
         self._wake.clear()
 
     def _start(self) -> int:
-        """Return where to begin; the ten minutes before it are looked through for heartbeats alone."""
-        end = self._journal.end(self._site)
-        since_ms = self._now_ms() - CELLS * CELL_MS
-        low, high = self._journal.begin(self._site), end
+        """Return where to begin: a minute back, because every signal is sent again within its longest silence.
+
+        The ten minutes before that are looked through for heartbeats alone.
+        """
+        now_ms = self._now_ms()
+        low, begin = self._offset_at(now_ms - CELLS * CELL_MS), self._offset_at(now_ms - LOOK_BACK_MS)
+        while low < begin and (records := self._journal.read(self._site, low)):
+            for record in records:
+                if record.gateway and record.offset < begin:
+                    self.beats.setdefault(record.gateway, Heartbeats()).heard(record.arrived_ms)
+            low = records[-1].offset + 1
+        return begin
+
+    def _offset_at(self, time_ms: int) -> int:
+        """Return the first offset whose record did not arrive before a time."""
+        low, high = self._journal.begin(self._site), self._journal.end(self._site)
         while low < high:
             middle = (low + high) // 2
             found = self._journal.read(self._site, middle, max_bytes=1)
-            if found and found[0].arrived_ms < since_ms:
+            if found and found[0].arrived_ms < time_ms:
                 low = middle + 1
             else:
                 high = middle
-        while low < end and (records := self._journal.read(self._site, low)):
-            for record in records:
-                if record.gateway:
-                    self.beats.setdefault(record.gateway, Heartbeats()).heard(record.arrived_ms)
-            low = records[-1].offset + 1
-        return end
+        return low
 
     def _read(self, offset: int) -> tuple[int, list[Heard]]:
         """Return (next offset, what was heard); in the tail's thread."""
