@@ -87,7 +87,7 @@ class Receiver:
         self._pacer, self._gaps = AckPacer(), GapWatch()
         self._queue: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._left_out = 0
-        self._is_full = False
+        self._is_full, self._free = False, 1.0
         self._is_new_connection = False
         self._lazy_s = self._tick_s = self._snapshot_s = self._trim_s = 0.0
         self._link = MqttLink(
@@ -141,6 +141,7 @@ class Receiver:
             "queue": self._queue.qsize(),
             "left_out": self._left_out,
             "is_full": self._is_full,
+            "disk_free": self._free,
             "journal": {"begin": self._journal.begin(self._site), "end": self._journal.end(self._site)},
             "quarantined": dict(self._quarantine.counts),
             "gateways": gateways,
@@ -253,10 +254,14 @@ class Receiver:
             return
         # a late tick is not made up for: the next one is a second from now
         self._tick_s = now_s + TICK_S
-        is_full = self._free_share() < DISK_FULL
+        self._free = self._free_share()
+        is_full = self._free < DISK_FULL
         if is_full != self._is_full:
             self._is_full = is_full
-            log.error("disk full, nothing is taken in") if is_full else log.info("disk has room again")
+            if is_full:
+                log.error("disk full, nothing is taken in", free=self._free)
+            else:
+                log.info("disk has room again", free=self._free)
         if is_full:
             return
         self._journal.append(self._site, "", b"", arrived_ms=self._now_ms())

@@ -105,6 +105,7 @@ def _refusals(path: Path) -> Iterator[None]:
 class _RealFile:
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._fd = -1
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
         self._size = os.fstat(self._fd).st_size
 
@@ -133,6 +134,9 @@ class _RealFile:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+    def __del__(self) -> None:
+        self.close()
 
 
 class RealDisk:

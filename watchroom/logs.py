@@ -54,9 +54,13 @@ def configure_logs(level: Level = "info", json: bool | None = None) -> None:
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
         )
     )
+    _set_levels(handler, _LEVELS[level])
+
+
+def _set_levels(handler: logging.Handler, level: int) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(_LEVELS[level])
+    root.setLevel(level)
     # libraries that tell every packet: their warnings are enough
     for noisy in ("amqtt", "transitions", "asyncio", "pymodbus", "httpx"):
-        logging.getLogger(noisy).setLevel(max(logging.WARNING, _LEVELS[level]))
+        logging.getLogger(noisy).setLevel(max(logging.WARNING, level))

@@ -262,16 +262,20 @@ class MqttLink:
             if not self._is_up and time.monotonic() - begun > ANSWER_S:
                 self._reason = "the broker does not answer"
                 return
-            waits = 0.0 if isinstance(sock, ssl.SSLSocket) and sock.pending() else 0.5
-            writers = [sock] if client.want_write() else []
-            readable, writable, _ = select.select([sock, self._wake_out], writers, [], waits)
-            if self._wake_out in readable:
+            waits_ms = 0 if isinstance(sock, ssl.SSLSocket) and sock.pending() else 500
+            # poll, because select refuses file numbers above 1023
+            poll = select.poll()
+            poll.register(sock, select.POLLIN | (select.POLLOUT if client.want_write() else 0))
+            poll.register(self._wake_out, select.POLLIN)
+            events = dict(poll.poll(waits_ms))
+            found = events.get(sock.fileno(), 0)
+            if self._wake_out.fileno() in events:
                 with contextlib.suppress(BlockingIOError):
                     self._wake_out.recv(64)
                 self._is_waking = False
-            if sock in readable or waits == 0.0:
+            if found & ~select.POLLOUT or waits_ms == 0:
                 client.loop_read()
-            if (writable or client.want_write()) and client.socket() is not None:
+            if client.want_write() and client.socket() is not None:
                 client.loop_write()
             if client.socket() is None or client.loop_misc() != MQTTErrorCode.MQTT_ERR_SUCCESS:
                 return

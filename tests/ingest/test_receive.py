@@ -222,6 +222,7 @@ def test_a_full_disk_stops_the_acknowledgements_and_nothing_else(real: Mosquitto
         deliver(sender, 1)
         centre.free = 0.04
         until(lambda: centre.status["is_full"], "the full disk is noticed")
+        assert centre.status["disk_free"] == 0.04
         end = centre.journal.end(SITE)
         for seq in range(2, 30):
             sender.put(seq, samples(seq))
