@@ -54,7 +54,6 @@ class _Device:
     quality: dict[str, int] = field(default_factory=dict)
     decoders: dict[Block, tuple[BlockDecoder, Aliases]] = field(default_factory=dict)
     counts: DeviceCounts = field(default_factory=DeviceCounts)
-    is_bad: bool = False
 
 
 class LinkPoller:
@@ -172,8 +171,7 @@ class LinkPoller:
     def _answered(self, turn: Turn, device: _Device) -> None:
         self._misses = 0
         device.counts.last_ms = self._now_ms()
-        if self._schedule.answered(turn, asyncio.get_running_loop().time()) or device.is_bad:
-            device.is_bad = False
+        if self._schedule.answered(turn, asyncio.get_running_loop().time()):
             log.info("device restored", link=self._link.name, device=turn.device)
 
     def _missed(self, turn: Turn, device: _Device) -> None:
@@ -226,7 +224,6 @@ class LinkPoller:
         self._sink.report(aliases, time_ms, values, quality)
 
     def _report_silence(self, device: _Device) -> None:
-        device.is_bad = True
         self._report_bad(device, device.everything, Quality.NO_COMMUNICATION)
 
     def _report_bad(self, device: _Device, aliases: Aliases, quality: Quality) -> None:
