@@ -122,7 +122,7 @@ def judge_runs(state: Conditions, items: Items, *, crossing: Crossing, stale_ms:
     fresh_until_ms = usable_ms + stale_ms[state.signal[stream.condition]]
     _prove_by_watermark(record, stream, first, last, crossed, is_known & (fresh_until_ms > event_ms[run]))
 
-    result = _changes(state, stream, record, cond[first], condition, is_carried, event_ms, newest, first, last)
+    result = _changes(state, stream, record, cond[first], condition, is_carried, event_ms, newest, first)
     ends = np.append(np.flatnonzero(stream.is_first)[1:], n) - 1
     kept = stream.condition[ends]
     state.hyst[kept], state.guard[kept], state.cond[kept] = hyst[ends], guard[ends], cond[ends]
@@ -221,11 +221,20 @@ def _prove_by_watermark(record: I64, stream: _Stream, first: Ints, last: Ints, c
     is_closed = (last + 1 < n) & ~stream.is_first[follower]
     closed_by = np.where(is_closed, stream.record[follower], NO_RECORD)
     at = np.maximum(crossed, stream.record[first])
-    for one in np.flatnonzero((at >= 0) & (at < closed_by) & (at < record)):
-        items = stream.record[first[one] : last[one] + 1]
-        current = first[one] + int(np.searchsorted(items, at[one], side="right")) - 1
-        if counts[current]:
-            record[one] = at[one]
+    which = np.flatnonzero((at >= 0) & (at < closed_by) & (at < record))
+    current = _newest_at(stream, first[which], at[which])
+    proven = which[counts[current]]
+    record[proven] = at[proven]
+
+
+def _newest_at(stream: _Stream, first: Ints, record: I64) -> Ints:
+    """Return for each item the last one of the same condition whose record is not newer than a given one."""
+    group = np.cumsum(stream.is_first) - 1
+    width = int(stream.record.max()) + 3
+    keys = group * width + stream.record + 1
+    wanted = group[first] * width + np.minimum(record, width - 3) + 1
+    result: Ints = np.searchsorted(keys, wanted, side="right").astype(np.intp) - 1
+    return result
 
 
 def _changes(
@@ -238,7 +247,6 @@ def _changes(
     event_ms: I64,
     newest: Ints,
     first: Ints,
-    last: Ints,
 ) -> Matured:
     """Drop runs that did not mature, and those that only confirm the state the condition has."""
     kept = np.flatnonzero(record < NO_RECORD)
@@ -248,12 +256,8 @@ def _changes(
     is_head = np.append(True, condition[kept[1:]] != condition[kept[:-1]])
     before[is_head] = state.act[condition[kept[is_head]]]
     kept = kept[cond[kept] != before]
-    last_of = {int(c): int(i) for c, i in zip(condition, last, strict=True)}
-    shown = np.zeros(len(kept), np.intp)
-    for i, one in enumerate(kept):
-        # the record may come after the run's last item in this chunk, never before its first
-        part = stream.record[first[one] : last_of[int(condition[one])] + 1]
-        shown[i] = newest[first[one] + int(np.searchsorted(part, record[one], side="right")) - 1]
+    # the record may come after the run's last sample in this chunk, never before its first
+    shown = newest[_newest_at(stream, first[kept], record[kept])]
     return Matured(
         condition=condition[kept],
         is_active=cond[kept],
