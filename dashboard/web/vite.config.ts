@@ -16,6 +16,7 @@ export default defineConfig({
     __VUE_I18N_LEGACY_API__: 'false',
     __VUE_I18N_FULL_INSTALL__: 'false',
     __INTLIFY_PROD_DEVTOOLS__: 'false',
+    __INTLIFY_DROP_MESSAGE_COMPILER__: 'true',
   },
   build: { outDir: '../static', emptyOutDir: true, target: 'es2022', assetsInlineLimit: 2048 },
   server: { proxy: { '/api': { target: api, ws: true }, '/health': api, '/metrics': api } },

@@ -1,6 +1,7 @@
 import { readdirSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
+import { ready } from '@/i18n'
 import en from '@/i18n/en.json'
 import zh from '@/i18n/zh.json'
 
@@ -55,6 +56,14 @@ describe('both languages', () => {
     const asked = files.flatMap(({ text }) => [...text.matchAll(/(?:t\(`|tw\(')([a-z_]+)/g)].map((m) => m[1]!))
     expect(asked.length).toBeGreaterThan(10)
     expect(asked.filter((group) => !groups.has(group))).toEqual([])
+  })
+})
+
+describe('a text with gaps', () => {
+  it('is filled by name, and leaves nothing of the gap when nobody fills it', () => {
+    const { a } = ready({ a: '{n} / {total}' }) as { a: (context: { named(name: string): unknown }) => string }
+    expect(a({ named: (name) => ({ n: 3, total: 12 })[name] })).toBe('3 / 12')
+    expect(a({ named: () => undefined })).toBe(' / ')
   })
 })
 
