@@ -147,7 +147,7 @@ class Plant:
         header = self._header(gateway, 0, seen)
         event = Event(
             id=f"e{len(self.records)}",
-            kind="access",
+            kind=kind,
             equipment=equipment,
             time_ms=T0 + time,
             seen_ms=T0 + seen,

@@ -113,7 +113,7 @@ def trial(seed: int, folder: Path) -> tuple[list[Told], list[Told], list[Told]]:
     plant = Plant(
         folder,
         {
-            name: [signal(key, lane=lane) for owner, key, lane in KEYS if owner == name]
+            name: [signal(key, lane=lane, max_silence_s=2.0) for owner, key, lane in KEYS if owner == name]
             for name in dict.fromkeys(owner for owner, _, _ in KEYS)
         },
     )
