@@ -22,11 +22,11 @@ from tests.system.room import PASSWORD, Process, Room, children_of, free_port, m
 IDLE_S = 60.0
 
 
-async def first_value(room: Room, token: str) -> None:
+async def first_value(room: Room, token: str, count: int) -> None:
     """Return when a good value has arrived over the WebSocket."""
     async with websockets.connect(f"ws://127.0.0.1:{room.port}/api/v1/live", max_size=None) as socket:
         await socket.send(json.dumps({"op": "auth", "token": token}))
-        await socket.send(json.dumps({"op": "sub", "topic": "signals", "view": list(range(50)), "hz": 10}))
+        await socket.send(json.dumps({"op": "sub", "topic": "signals", "view": list(range(count)), "hz": 10}))
         async for message in socket:
             if isinstance(message, bytes):
                 _, _, n, _ = struct.unpack_from("<IIII", message)
@@ -48,8 +48,8 @@ def measure(folder: Path, idle_s: float) -> list[Figure]:
         until("the page answers", room.answers, within_s=30)
         page_s = time.monotonic() - start
         token = room.sign_in()
-        until("signals are known", lambda: room.get("/live/index")["keys"], within_s=30)
-        asyncio.run(asyncio.wait_for(first_value(room, token), 30))
+        count = len(until("signals are known", lambda: room.get("/live/index")["keys"], within_s=30))
+        asyncio.run(asyncio.wait_for(first_value(room, token, count), 30))
         live_s = time.monotonic() - start
         time.sleep(idle_s)
         parts = {"supervisor": memory_mb(process.pid)} | {
