@@ -138,8 +138,13 @@ class Wiring:
             self.tail.learn(birth)
 
     @contextlib.asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        """Run the tasks of the process around its requests; a bug in one of them ends the process."""
+    async def running(self, on_failure: Callable[[BaseException], None]) -> AsyncIterator[None]:
+        """Run the tasks of the process around its requests.
+
+        Args:
+            on_failure: Called with the error when a task failed; the process should end, for uvicorn would go
+                on serving without them.
+        """
         tasks: dict[str, Callable[[], Awaitable[None]]] = {
             "engine": self.engine.run,
             "tail": self.tail.run,
@@ -154,6 +159,10 @@ class Wiring:
                 yield
                 for task in running:
                     task.cancel()
+        except BaseExceptionGroup as exc:
+            log.exception("part of the dashboard failed")
+            on_failure(exc)
+            raise
         finally:
             self.gate.close()
             self.feed.close()
@@ -189,6 +198,7 @@ def build_app(
     *,
     now_ms: Callable[[], int] = utc_ms,
     pages: Path = FOLDER,
+    on_failure: Callable[[BaseException], None] = lambda _: None,
 ) -> FastAPI:
     """Return the application; its tasks run while a server runs its lifespan.
 
@@ -198,13 +208,14 @@ def build_app(
         database: Open and migrated.
         now_ms: The clock.
         pages: Folder of the built pages; may be missing.
+        on_failure: Called when one of its tasks failed: pages would be served that never change again.
     """
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         wiring = Wiring(site, settings, database=database, now_ms=now_ms, pages=pages)
         app.state.parts = wiring.parts
-        async with wiring.running():
+        async with wiring.running(on_failure):
             yield
 
     app = FastAPI(
@@ -255,8 +266,16 @@ async def run_dashboard(folder: Path, settings: Settings) -> None:
     migrate(database)
     if (line := first_account(database, settings, now_ms=utc_ms())) is not None:
         print(line, flush=True)
-    server = uvicorn.Server(server_config(build_app(site, settings, database), settings))
+    failures: list[BaseException] = []
+
+    def failed(exc: BaseException) -> None:
+        failures.append(exc)
+        server.should_exit = True
+
+    server = uvicorn.Server(server_config(build_app(site, settings, database, on_failure=failed), settings))
     await server.serve()
+    if failures:
+        raise failures[0]
 
 
 def server_config(app: FastAPI, settings: Settings) -> uvicorn.Config:

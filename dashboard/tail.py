@@ -90,14 +90,16 @@ class Tail:
         offset: int | None = None
         try:
             while True:
+                is_behind = False
+                heard: list[Heard] = []
                 try:
                     if offset is None:
                         offset = await loop.run_in_executor(self._thread, self._start)
-                    offset, heard = await loop.run_in_executor(self._thread, self._read, offset)
+                    offset, heard, is_behind = await loop.run_in_executor(self._thread, self._read, offset)
                 except (StoreError, OSError) as exc:
                     if not is_away:
                         log.warning("journal cannot be read", problem=str(exc))
-                    is_away, heard = True, []
+                    is_away = True
                 else:
                     if is_away:
                         log.info("journal restored")
@@ -105,7 +107,8 @@ class Tail:
                 for item in heard:
                     self._take(*item)
                 await asyncio.sleep(PACE_S)
-                await self._pause()
+                if not is_behind:
+                    await self._pause()
         finally:
             self._thread.shutdown(wait=False, cancel_futures=True)
 
@@ -143,11 +146,12 @@ class Tail:
                 high = middle
         return low
 
-    def _read(self, offset: int) -> tuple[int, list[Heard]]:
-        """Return (next offset, what was heard); in the tail's thread."""
+    def _read(self, offset: int) -> tuple[int, list[Heard], bool]:
+        """Return (next offset, what was heard, whether there is more); in the tail's thread."""
         records = self._journal.read(self._site, offset)
         heard = [_decoded(record) for record in records if record.gateway]
-        return (records[-1].offset + 1 if records else offset), heard
+        following = records[-1].offset + 1 if records else offset
+        return following, heard, bool(records) and following < self._journal.end(self._site)
 
     def _take(self, gateway: str, arrived_ms: int, header: Header | None, frame: SampleFrame | None) -> None:
         self.beats.setdefault(gateway, Heartbeats()).heard(arrived_ms)
