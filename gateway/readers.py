@@ -249,6 +249,8 @@ class ReaderLink:
             message, commits, replies = await self._under_way.get()
             for commit in commits:
                 await commit
+            # a contact's change counts as taken only when it would survive a power cut
+            await self._sink.durable()
             for reply in replies:
                 self._send(reply)
             if message.qos:

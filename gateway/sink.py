@@ -34,6 +34,10 @@ class Sink(Protocol):
         """
         ...
 
+    async def durable(self) -> None:
+        """Return when every urgent sample reported so far is on the disk; then its reader may be answered."""
+        ...
+
     async def event(self, event: Event) -> None:
         """Take one event; returns after the outbox has committed it."""
         ...

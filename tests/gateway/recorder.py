@@ -50,6 +50,10 @@ class Recorder:
         for alias, value, code in zip(aliases.tolist(), values.tolist(), quality.tolist(), strict=True):
             self.samples.append(Sample(self.keys[alias], time_ms, value, code))
 
+    async def durable(self) -> None:
+        """Return once the gate is open."""
+        await self.gate.wait()
+
     async def event(self, event: Event) -> None:
         """Keep one event once the gate is open."""
         self.asked += 1

@@ -158,6 +158,18 @@ async def test_a_full_disk_stops_the_acknowledgement(tmp_path: Path, broker: Mos
         await until(lambda: len(seen.events) == 1, "the event when there is room")
 
 
+async def test_a_contact_is_acknowledged_only_when_it_is_durable(tmp_path: Path, broker: Mosquitto) -> None:
+    """A gateway that dies before the commit gets the message again, because it had not acknowledged it."""
+    config = configured(tmp_path, broker)
+    async with running(config, tmp_path) as (seen, _), reader(broker) as publish:
+        seen.gate.clear()
+        await publish("door/DR-S1/io", {"contact": 1})
+        await until(lambda: seen.value("DR-S1/contact") == 1, "the contact")
+    again = recorder_for(config)
+    async with running(config, tmp_path, again):
+        await until(lambda: again.value("DR-S1/contact") == 1, "the contact once more")
+
+
 async def test_a_message_that_fits_nothing_is_kept_and_does_not_block(tmp_path: Path, broker: Mosquitto) -> None:
     """Strange messages are counted and written down without the photo; the next good one passes."""
     config = configured(tmp_path, broker)
