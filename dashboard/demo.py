@@ -23,7 +23,7 @@ async def scenarios(data: Path) -> list[dict[str, Any]]:
             found = await client.ask("scenario.list", timeout_s=ANSWER_S)
     except WatchroomError:
         return []
-    rows = found.get("scenarios", []) if isinstance(found, dict) else found
+    rows = found.get("items", []) if isinstance(found, dict) else found
     return [_scenario(row) for row in rows]
 
 

@@ -198,7 +198,7 @@ async def test_demo_plays_a_scenario(center: Center) -> None:
         return True
 
     async def list_(_: dict[str, Any]) -> Any:
-        return [{"name": "fire", "title": {"zh": "火警", "en": "Fire"}}]
+        return {"items": [{"name": "fire", "title": {"zh": "火警", "en": "Fire"}}], "playing": []}
 
     started = asyncio.Event()
     server = LocalServer(center.data / "simulate.sock", {"scenario.play": play, "scenario.list": list_})
