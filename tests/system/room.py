@@ -52,14 +52,17 @@ class Process:
         arguments: What follows ``watchroom``.
         environment: Variables on top of ours.
         output: File that collects what it prints.
+        cwd: Folder it runs in.
     """
 
-    def __init__(self, arguments: Sequence[str], *, environment: dict[str, str], output: Path) -> None:
+    def __init__(
+        self, arguments: Sequence[str], *, environment: dict[str, str], output: Path, cwd: Path = ROOT
+    ) -> None:
         self._output = output
         self._file = output.open("ab")
         self._popen = subprocess.Popen(
             [sys.executable, "-m", "watchroom", *arguments],
-            cwd=ROOT,
+            cwd=cwd,
             env=os.environ | {"PYTHONUNBUFFERED": "1"} | environment,
             stdout=self._file,
             stderr=subprocess.STDOUT,
@@ -201,14 +204,15 @@ def mosquitto(folder: Path, port: int | None = None) -> Iterator[tuple[int, subp
     )
     process = subprocess.Popen(["mosquitto", "-c", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        until("mosquitto listens", lambda: _listens(port), within_s=10)
+        until("mosquitto listens", lambda: listens(port), within_s=10)
         yield port, process
     finally:
         process.kill()
         process.wait()
 
 
-def _listens(port: int) -> bool:
+def listens(port: int) -> bool:
+    """Return whether a server accepts connections on this port."""
     with closing(socket.socket()) as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
