@@ -133,12 +133,11 @@ def test_the_readme_leads_to_values_on_the_page(device: tuple[int, str], tmp_pat
         if found != "ABCD":
             reader.change_order(found)
         for command in services:
+            terminal = {**environment, "PYTHONPATH": str(ROOT)}
             output = tmp_path / f"{command[1]}.log"
-            process = Process(
-                command[1:], environment=environment | {"PYTHONPATH": str(ROOT)}, output=output, cwd=tmp_path
-            )
+            process = Process(command[1:], environment=terminal, output=output, cwd=tmp_path)
             stack.callback(process.close)
-        room.wait_ready()
+            room.wait_ready()  # a person starts the gateway when the centre has said that it is there
         assert until("all values are good", lambda: _values(room)) == pytest.approx(EXPECTED)
 
 
