@@ -170,7 +170,9 @@ class LocalClient:
         if self._writer is None:
             raise LinkError("the engine is not running")
         try:
-            return await asyncio.wait_for(self._send(op, args), timeout_s)
+            # not wait_for: until Python 3.12 it may swallow a cancellation that meets the lost connection
+            async with asyncio.timeout(timeout_s):
+                return await self._send(op, args)
         except TimeoutError as exc:
             raise LinkError(f"the engine did not answer {op} within {timeout_s:g} s") from exc
 

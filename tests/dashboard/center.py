@@ -111,6 +111,8 @@ class Center:
             "is_stale": [],
         }
         self.is_judging = True
+        self.is_hanging = False
+        self.hung = 0
         self.asked: list[dict[str, Any]] = []
         self.series: dict[str, list[tuple[int, float]]] = {}
         self._seq = 0
@@ -287,6 +289,9 @@ class Center:
         return self.latest
 
     async def _status(self, _: dict[str, Any]) -> Any:
+        if self.is_hanging:
+            self.hung += 1
+            await asyncio.Event().wait()
         return {"ingest": {}, "alarms": {"last_scan_ms": 0.7}, "history": {}}
 
     async def _judge_commands(self, _: dict[str, Any]) -> Any:

@@ -136,3 +136,12 @@ async def test_sigterm_ends_within_seconds_with_open_pages(built: Desk) -> None:
         await live.next("snapshot")
         built._server.should_exit = True
         await until("the end", lambda: built._task is not None and built._task.done(), within_s=6)
+
+
+async def test_stopping_while_the_engine_does_not_answer(center: Center) -> None:
+    """Ctrl-C ends the pages also when the engine has just gone: a question under way holds nothing up."""
+    center.is_hanging = True
+    async with Desk(center, settings_for(center.data)) as desk:
+        await until("the question", lambda: center.hung)
+        desk._server.should_exit = True
+        await until("the end", lambda: desk._task is not None and desk._task.done(), within_s=6)
