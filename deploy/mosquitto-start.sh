@@ -4,7 +4,7 @@ set -eu
 umask 077
 : > /tmp/passwords
 mosquitto_passwd -b /tmp/passwords centre "$CENTRE_PASSWORD"
-for user in pump-house readers; do
+for user in pump-house watchroom readers; do
   mosquitto_passwd -b /tmp/passwords "$user" "$GATEWAY_PASSWORD"
 done
 chown mosquitto /tmp/passwords

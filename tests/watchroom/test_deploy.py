@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -43,3 +45,13 @@ def test_only_the_centre_acknowledges(user: str) -> None:
     writes = [line.split()[2] for line in rights.splitlines() if line.startswith("topic write")]
     assert writes
     assert not any(topic.endswith(("/ack", "/want", "/cmd", "#")) and topic.startswith("wr1") for topic in writes)
+
+
+def test_demo_containers_find_each_other() -> None:
+    """Every address in the demo's gateway file is mapped for the gateway and for the simulators that listen there."""
+    gateway = json.loads((ROOT / "deploy" / "addresses.gateway.json").read_text())
+    simulators = json.loads((ROOT / "deploy" / "addresses.simulators.json").read_text())
+    text = "".join(path.read_text() for path in (ROOT / "sites" / "spruce-court" / "gateways").glob("*.yaml"))
+    modbus = set(re.findall(r"tcp: ([0-9.]+:\d+)", text))
+    assert modbus == set(simulators) == set(gateway) - {"127.0.0.1:1883"}
+    assert all(value.startswith("simulators:") for key, value in gateway.items() if key in modbus)

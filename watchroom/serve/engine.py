@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -90,6 +91,8 @@ class Engine:
 
     async def run(self, *, health_port: int | None) -> None:
         """Serve until SIGTERM; a bug in any part ends the process, and the supervisor starts it again."""
+        # five parts share one interpreter: hand it over after 1 ms instead of 5, so that history never delays an alarm
+        sys.setswitchinterval(0.001)
         loop, ending = asyncio.get_running_loop(), asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, ending.set)
