@@ -85,7 +85,9 @@ class Simulation:
             ConfigError: If there is none of that name.
         """
         scenario = load_scenario(name)
-        self._plays[name] = Play(scenario, begin_s=self.compound.time_s, cut=self.cut_gateway)
+        play = Play(scenario, begin_s=self.compound.time_s, cut=self.cut_gateway)
+        if not play.is_over(self.compound.time_s):
+            self._plays[name] = play
         log.info("scenario started", scenario=name)
         return scenario
 

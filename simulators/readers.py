@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
@@ -71,7 +72,7 @@ class Readers:
         is_down = False
         while True:
             try:
-                async with self._client() as client:
+                async with self._connected() as client:
                     if is_down:
                         log.info("readers restored")
                     is_down = False
@@ -81,6 +82,23 @@ class Readers:
                     log.warning("readers cannot reach the broker", detail=str(exc))
                 is_down = True
                 await asyncio.sleep(RETRY_S)
+
+    @asynccontextmanager
+    async def _connected(self) -> AsyncIterator[aiomqtt.Client]:
+        client = self._client()
+        entering = asyncio.create_task(client.__aenter__(), name="readers-connect")
+        try:
+            await asyncio.shield(entering)
+        except asyncio.CancelledError:
+            # aiomqtt leaves a half-made connection and its task behind when it is cancelled here
+            with suppress(aiomqtt.MqttError):
+                await entering
+                await client.__aexit__(None, None, None)
+            raise
+        try:
+            yield client
+        finally:
+            await client.__aexit__(None, None, None)
 
     def _client(self) -> aiomqtt.Client:
         password = self._settings.password
@@ -113,7 +131,7 @@ class Readers:
         for state in self._states():
             if not self._is_cut(state.door):
                 topic, payload = message(state, time_ms=self._now_ms(), zone=self._zone)
-                await client.publish(topic, payload, qos=1, retain=True)
+                await self._send(client, topic, payload, is_retained=True)
 
     async def _drain(self, client: aiomqtt.Client) -> None:
         self._news.clear()
@@ -123,10 +141,17 @@ class Readers:
             if self._is_cut(record.door):
                 held.append(self._records.popleft())
                 continue
-            await client.publish(record.topic, record.payload, qos=1, retain=record.topic.endswith("/io"))
+            await self._send(client, record.topic, record.payload, is_retained=record.topic.endswith("/io"))
             self._records.popleft()
             self.published += 1
         self._records.extend(held)
+
+    async def _send(self, client: aiomqtt.Client, topic: str, payload: bytes, *, is_retained: bool) -> None:
+        await client.publish(topic, payload, qos=1, retain=is_retained)
+        # aiomqtt waits with asyncio.wait_for, which before Python 3.12 loses a cancellation that meets the answer
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise asyncio.CancelledError
 
 
 def renumbered(happening: Happening, base: int) -> Happening:

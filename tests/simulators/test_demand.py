@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simulators import demand
@@ -21,6 +21,7 @@ def test_shapes_are_shares_of_the_mean(shape: demand.Shape) -> None:
     assert sum(shape) / 24 == pytest.approx(1.0, abs=0.06)
 
 
+@settings(deadline=None)
 @given(st.floats(0, 10 * demand.DAY_S), st.sampled_from(SHAPES))
 def test_shapes_are_continuous(time_s: float, shape: demand.Shape) -> None:
     """Nothing jumps at a full hour or at midnight."""

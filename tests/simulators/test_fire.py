@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simulators.fire import ALARM, FAULT, ISOLATED, PRE_ALARM, FirePanel
@@ -14,6 +14,7 @@ def panel() -> FirePanel:
     return FirePanel(Random(1), zones=16, sprinkler_mpa=1.12, hydrant_mpa=0.86)
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 15), min_size=16, max_size=16))
 def test_summary_follows_the_zones(zones: list[int]) -> None:
     """Fire: a zone in alarm that is not isolated. Fault and disabled: any zone says so."""

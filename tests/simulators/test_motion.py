@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simulators.motion import Limits, Travel
@@ -12,6 +14,7 @@ LIMITS = st.builds(Limits, speed=st.floats(0.5, 4.0), acceleration=st.floats(0.4
 DISTANCES = st.one_of(st.floats(0.05, 100), st.floats(-100, -0.05))
 
 
+@settings(deadline=None)
 @given(DISTANCES, LIMITS)
 def test_arrives_exactly_and_stands(distance: float, limits: Limits) -> None:
     """Every trip ends at its floor with speed 0."""
@@ -24,6 +27,7 @@ def test_arrives_exactly_and_stands(distance: float, limits: Limits) -> None:
     assert abs(slow) < 1e-2
 
 
+@settings(deadline=None)
 @given(DISTANCES, LIMITS)
 def test_limits_hold(distance: float, limits: Limits) -> None:
     """Speed, acceleration and jerk stay within their limits, and the car never turns round on the way."""
@@ -33,12 +37,12 @@ def test_limits_hold(distance: float, limits: Limits) -> None:
     places = [travel.at(i * dt) for i in range(steps + 1)]
     speeds = [abs(speed) for _, speed in places]
     assert max(speeds) <= limits.speed * (1 + 1e-9)
-    rates = [(b - a) / dt for a, b in zip(speeds, speeds[1:], strict=False)]
+    rates = [(b - a) / dt for a, b in itertools.pairwise(speeds)]
     assert max(map(abs, rates)) <= limits.acceleration * 1.001 + 1e-6
-    jerks = [(b - a) / dt for a, b in zip(rates, rates[1:], strict=False)]
+    jerks = [(b - a) / dt for a, b in itertools.pairwise(rates)]
     assert max(map(abs, jerks)) <= limits.jerk * 1.01 + 1e-3
     way = [abs(gone) for gone, _ in places]
-    assert all(b >= a - 1e-9 for a, b in zip(way, way[1:], strict=False))
+    assert all(b >= a - 1e-9 for a, b in itertools.pairwise(way))
 
 
 def test_known_trip() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simulators.pump import FAULT, RUNNING, STOPPED, UNDERLOAD, Pump, PumpRating
@@ -36,12 +36,14 @@ def test_rated_point_is_plausible() -> None:
     assert 0.55 < hydraulic_kw / pump.power_kw < 0.75
 
 
+@settings(deadline=None)
 @given(st.floats(20, 50), st.floats(0, 90))
 def test_flow_never_runs_backwards(frequency_hz: float, lift_m: float) -> None:
     """The check valve holds: whatever the head, no water flows back through a pump."""
     assert at_speed(frequency_hz, lift_m=lift_m).flow_m3h >= 0.0
 
 
+@settings(deadline=None)
 @given(st.floats(20, 50), st.floats(0, 80), st.floats(0.5, 20))
 def test_more_head_means_less_flow(frequency_hz: float, lift_m: float, more_m: float) -> None:
     """The pump curve falls everywhere."""

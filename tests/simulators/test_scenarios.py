@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simulators.actions import ACTIONS, CUT, RESTORE
@@ -167,13 +167,14 @@ def test_unknown_names_are_told() -> None:
     """A misspelt scenario or piece of equipment is answered with what exists."""
     with pytest.raises(ConfigError, match="did you mean 'burst_pipe'"):
         load_scenario("burst_pip")
-    with pytest.raises(ConfigError, match="not simulated here.*WP-01"):
+    with pytest.raises(ConfigError, match=r"not simulated here.*WP-01"):
         ACTIONS["leak"](compound(), "WP-99", 1.0, 1)
     bad = "title: {zh: a, en: a}\nstory: {zh: a, en: a}\nduration: 9s\nsteps:\n  - {at: 1s, do: explode}\n"
     with pytest.raises(ConfigError, match=r"bad.yaml:5: steps.0.do: nothing is called 'explode'"):
         parse_yaml(bad, Path("bad.yaml")).parse(Scenario)
 
 
+@settings(deadline=None)
 @given(st.sampled_from(sorted(ACTIONS)), st.floats(0, 100), st.integers(1, 3))
 def test_every_action_says_whom_it_misses(action: str, value: float, number: int) -> None:
     """An action on equipment that is not there is refused, except the weather."""

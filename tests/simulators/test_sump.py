@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from random import Random
 
 import pytest
@@ -45,7 +46,7 @@ def test_cycles_between_start_and_stop() -> None:
         assert sump.level_m < START_M + 0.02
         assert sump.level_m > STOP_M - 0.02 or sump.level_m > 0.3
     assert len(started) >= 6
-    assert all(a != b for a, b in zip(started, started[1:], strict=False))
+    assert all(a != b for a, b in itertools.pairwise(started))
 
 
 def test_heavy_rain_needs_both_pumps() -> None:

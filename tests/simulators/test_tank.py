@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simulators.tank import Tank
 
 
+@settings(deadline=None)
 @given(st.floats(0, 100), st.floats(0, 0.5), st.floats(0, 200), st.floats(0.1, 60))
 def test_water_is_neither_made_nor_lost(level: float, mains_mpa: float, outflow_m3h: float, dt: float) -> None:
     """Inflow less outflow less overflow is the change, except that an empty tank gives nothing."""
