@@ -142,12 +142,12 @@ def test_pump_dry_run(seed: int) -> None:
 
 
 def test_gateway_cut() -> None:
-    """One gateway is cut off and comes back after 90 seconds; the equipment notices nothing."""
+    """One gateway is cut off and comes back after 45 seconds; the equipment notices nothing."""
     course = Course("gateway_cut")
     (cut_at, gateway, cut), (back_at, _, back) = course.cuts
     assert (gateway, cut, back) == ("garage", True, False)
     assert cut_at == pytest.approx(5.0, abs=0.3)
-    assert back_at == pytest.approx(95.0, abs=0.3)
+    assert back_at == pytest.approx(50.0, abs=0.3)
 
 
 def test_normal_day_has_no_steps() -> None:
