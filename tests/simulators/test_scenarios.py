@@ -8,6 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from alarms.rules import compile_rules
+from alarms.templates import load_templates
 from simulators.actions import ACTIONS, CUT, RESTORE
 from simulators.compound import Compound
 from simulators.door import DoorState, Happening
@@ -200,3 +202,16 @@ def test_every_action_changes_something() -> None:
             for _ in range(1200):
                 differs = differs or changed.step(0.2) != same.step(0.2) or changed.values != same.values
             assert differs, action
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_expected_alarms_are_rules_of_the_site(name: str) -> None:
+    """What a scenario promises can happen: each rule exists for that equipment, and its tickets are that rule's."""
+    rows = compile_rules(SITE, load_templates()).rows
+    tickets = {(row.equipment, kind) for row in rows if row.ticket for kind in (row.ticket.type, row.ticket.also)}
+    for expectation in load_scenario(name).expect:
+        if expectation.alarm is None:
+            assert (expectation.on, expectation.ticket) in tickets
+            continue
+        found = [row for row in rows if (row.rule, row.equipment) == (expectation.alarm, expectation.on)]
+        assert [row for row in found if expectation.instance in {None, row.instance}], expectation
