@@ -67,7 +67,7 @@ class Life:
         if gateway in self.silent:
             return
         mine = self.keys[gateway, lane]
-        late = rng.choice([0, 0, 0, 0, 20_000])
+        late = rng.choice([0, 0, 20_000])
         rows = [
             (key, max(0, time - late), rng.choice([0.0, 1.0, 0.2, 99.0]), rng.choice([0, 0, 1]))
             for key in rng.sample(mine, min(len(mine), rng.randint(1, 3)))
