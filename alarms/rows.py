@@ -215,6 +215,8 @@ class RuleRow:
 
 def _fill(template: str, words: Mapping[str, str]) -> str:
     for key, word in words.items():
+        if not word:
+            template = template.replace(" {" + key + "}", "")  # a signal without a unit leaves no gap behind
         template = template.replace("{" + key + "}", word)
     return " ".join(template.split())
 

@@ -119,6 +119,9 @@ def test_every_alarm_tells_what_it_is_and_what_to_do(kind: str, key: str) -> Non
         for text in (title, detail):
             assert set(text) == {"zh", "en"}
             assert all(word and "{" not in word for word in text.values()), text
+            assert all(" ," not in word and " ，" not in word for word in text.values()), text
+            assert " ," not in text["en"], "a gap where a signal has no unit"
+            assert " ，" not in text["zh"]
         assert 1 <= row.priority(level) <= 4
     for guide in (row.guidance.zh, row.guidance.en):
         assert guide.cause
