@@ -14,7 +14,7 @@ from ingest.sources import Source
 from watchroom.births import ID, Birth, BirthStore, parse_epoch
 from watchroom.errors import ContractError
 from watchroom.frames import BirthFrame, EventFrame, Frame, Header, decode
-from watchroom.intervals import Range
+from watchroom.intervals import IntervalSet, Range
 from watchroom.journal import Journal
 from watchroom.topics import Topic, parse_topic
 
@@ -40,6 +40,7 @@ class Batch:
         self._site, self._journal, self._births = site, journal, births
         self._ledger, self._aside, self._quarantine = ledger, aside, quarantine
         self.sources: dict[str, Source] = {}
+        self._recent: dict[str, tuple[int, IntervalSet]] = {}
         self._needs_save = False
         self._clear()
 
@@ -64,6 +65,15 @@ class Batch:
         if found is None:
             found = self.sources[gateway] = Source()
         return found
+
+    def recent(self, gateway: str, epoch: int) -> IntervalSet:
+        """Return the numbers that came since `answered`, repetitions included."""
+        known, numbers = self._recent.get(gateway, (epoch, IntervalSet()))
+        return numbers if known == epoch else IntervalSet()
+
+    def answered(self, gateway: str) -> None:
+        """Say that a gateway was told what of its numbers is here."""
+        self._recent.pop(gateway, None)
 
     def take(self, topic_text: str, payload: bytes, now_ms: int) -> None:
         """Take one message in.
@@ -147,6 +157,8 @@ class Batch:
             self._heartbeat(gateway, header, payload, now_ms=now_ms)
             return
         self._touched[gateway, header.epoch] = self._touched.get((gateway, header.epoch), 0) + 1
+        self._recent[gateway] = (header.epoch, self.recent(gateway, header.epoch))
+        self._recent[gateway][1].add(header.seq)
         key = (gateway, header.epoch, header.seq)
         if key in self._taken or self._ledger.has(*key):
             self._repeated[gateway] += 1

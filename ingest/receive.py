@@ -228,8 +228,10 @@ class Receiver:
                 self._pacer.note(gateway, epoch, 1)
         for gateway, epoch in self._pacer.due(now_s):
             received = self._ledger.of(gateway, epoch)
-            content = {"epoch": format_epoch(epoch), **received.to_json(HAVE_LIMIT)}
+            recent = self._batch.recent(gateway, epoch)
+            content = {"epoch": format_epoch(epoch), **received.to_json(HAVE_LIMIT, near=recent)}
             if self._publish(gateway, "ack", content, retain=True):
+                self._batch.answered(gateway)
                 self._pacer.sent(gateway, now_s)
             else:
                 self._pacer.postpone(gateway, now_s)

@@ -110,13 +110,25 @@ class IntervalSet:
         """How many gaps there are below `top`."""
         return len(self._first) - (1 if self.upto else 0)
 
-    def to_json(self, limit: int | None = None) -> dict[str, Any]:
-        """Return ``{"upto": ..., "have": [[a, b], ...]}`` with at most `limit` ranges, the lowest.
+    def to_json(self, limit: int | None = None, *, near: Iterable[tuple[int, int] | Range] = ()) -> dict[str, Any]:
+        """Return ``{"upto": ..., "have": [[a, b], ...]}`` with at most `limit` ranges.
 
-        Leaving ranges out is safe: the sender repeats those frames and they are dropped.
+        Those that hold numbers of ``near`` come first, then the lowest. A sender's window is full of what it sent
+        last: an acknowledgement that left just that out would stop it for ever.
         """
         have = self.have
-        return {"upto": self.upto, "have": have if limit is None else have[:limit]}
+        if limit is not None and len(have) > limit:
+            have = self._chosen(limit, near)
+        return {"upto": self.upto, "have": have}
+
+    def _chosen(self, limit: int, near: Iterable[tuple[int, int] | Range]) -> list[Range]:
+        skip = 1 if self.upto else 0
+        chosen: dict[int, None] = {}
+        for a, b in near:
+            chosen.update(dict.fromkeys(range(bisect_left(self._last, a), bisect_right(self._first, b))))
+        chosen.update(dict.fromkeys(range(skip, skip + limit)))
+        chosen.pop(skip - 1, None)
+        return [[self._first[i], self._last[i]] for i in sorted(list(chosen)[:limit])]
 
     @classmethod
     def from_json(cls, content: object) -> IntervalSet:

@@ -71,6 +71,20 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
     made.journal.close()
 
 
+def test_what_came_since_the_last_answer_is_known(desk: Desk) -> None:
+    """An acknowledgement can name what a gateway has just sent, repetitions too; another epoch begins anew."""
+    desk.take(birth_frame(1, GATEWAY), samples(5), heartbeat())
+    desk.batch.commit()
+    assert list(desk.batch.recent(GATEWAY, EPOCH)) == [[1, 1], [5, 5]]
+    desk.batch.answered(GATEWAY)
+    assert not list(desk.batch.recent(GATEWAY, EPOCH))
+    desk.take(samples(5))
+    assert list(desk.batch.recent(GATEWAY, EPOCH)) == [[5, 5]]
+    desk.take(birth_frame(2, GATEWAY, epoch=EPOCH + 1))
+    assert not list(desk.batch.recent(GATEWAY, EPOCH))
+    assert list(desk.batch.recent(GATEWAY, EPOCH + 1)) == [[2, 2]]
+
+
 def test_good_frames_enter_the_journal_once(desk: Desk) -> None:
     """However often a frame is repeated, in one batch or later, one record stands in the journal."""
     desk.take(birth_frame(1, GATEWAY), samples(2), samples(2), events(3))

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
-from ingest.receive import Receiver
+from ingest.receive import HAVE_LIMIT, Receiver
 from tests.brokers import Embedded, Mosquitto, embedded, mosquitto, until
 from tests.disk_shim import CrashDisk, PowerCut
 from tests.ingest.sender import EPOCH, SITE, Sender, birth_frame, heartbeat, loss, samples
@@ -370,6 +370,16 @@ def _heard(sender: Sender, seq: int, centre: Centre) -> Callable[[], object]:
         return seq in sender.acked or centre.died_of
 
     return claim
+
+
+def test_more_gaps_than_an_acknowledgement_holds_stop_nobody(real: Mosquitto, tmp_path: Path) -> None:
+    """A gateway that catches up urgent frames first leaves a gap at each old one; it still hears of all it sends."""
+    wanted = [1, *range(3, 4 * HAVE_LIMIT, 2)]
+    with Centre(tmp_path, real) as centre, sending(real) as sender:
+        until(lambda: centre.status["broker"], "ingest is up")
+        for seq in wanted:
+            sender.put(seq, samples(seq) if seq > 1 else birth_frame(1, "pump-house"))
+        until(_progress([sender], len(wanted)), "every frame is acknowledged", 30)
 
 
 def test_figures_are_counted(real: Mosquitto, tmp_path: Path) -> None:

@@ -74,6 +74,23 @@ def test_a_shortened_acknowledgement_never_claims_more(rows: list[tuple[int, int
     assert short.upto == received.upto
 
 
+@given(rows=st.lists(ranges, max_size=30), near=st.lists(ranges, max_size=3), limit=st.integers(0, 4))
+def test_a_shortened_acknowledgement_tells_the_newest_first(
+    rows: list[tuple[int, int]], near: list[tuple[int, int]], limit: int
+) -> None:
+    """However many gaps there are, a gateway hears of what it has just sent: its window never stays full."""
+    received, asked = IntervalSet(rows), IntervalSet(near)
+    content = received.to_json(limit, near=asked)
+    short = IntervalSet.from_json(content)
+    assert len(content["have"]) <= limit
+    assert content["have"] == sorted(content["have"])
+    assert all(number in received for number in range(80) if number in short)
+    told = [row for row in received.have if row in content["have"]]
+    close = [row for row in received.have if any(number in asked for number in range(row[0], row[1] + 1))]
+    assert len(told) == min(limit, len(received.have))
+    assert all(row in told for row in close[:limit])
+
+
 def test_the_example_of_the_contract() -> None:
     """The acknowledgement in the contract's own example."""
     received = IntervalSet([(1, 41), (44, 60), (63, 63)])
