@@ -96,6 +96,12 @@ def environment(node: Path) -> dict[str, str]:
     return env
 
 
+def _tells(line: str) -> bool:
+    """Tell whether a line of npm or vite helps: not npm's empty lines, stack, dumped object or name of its log."""
+    is_dump = line.startswith("npm error   ") or "    at " in line
+    return bool(line.removeprefix("npm error").strip(" }")) and not is_dump and "complete log" not in line
+
+
 class WebBuildHook(BuildHookInterface):  # type: ignore[type-arg]
     """Compiles the pages before a wheel or an editable installation is made."""
 
@@ -160,10 +166,6 @@ class WebBuildHook(BuildHookInterface):  # type: ignore[type-arg]
         )
         if done.returncode == 0:
             return
-        lines = [
-            line
-            for line in done.stdout.splitlines()
-            if line.removeprefix("npm error").strip() and "    at " not in line
-        ]
-        tail = "\n".join(f"  | {line}" for line in lines[-8:] if "complete log" not in line)
+        lines = [line for line in done.stdout.splitlines() if _tells(line)]
+        tail = "\n".join(f"  | {line}" for line in lines[-8:])
         raise SystemExit(f"\nWatchroom could not {what} (exit {done.returncode}).\n{tail}\n{HINT}")
