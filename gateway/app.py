@@ -20,6 +20,7 @@ from prometheus_client import CollectorRegistry
 from gateway.clock import Clock
 from gateway.collect import Collector
 from gateway.config import GatewayConfig, signals_of
+from gateway.drill import Drill
 from gateway.field import FieldSide
 from gateway.figures import GatewayFigures
 from gateway.framing import Framer
@@ -225,6 +226,9 @@ async def run_gateways(
                 on_ready(gateways)
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(gateway.run(), name=gateway.config.id) for gateway in gateways]
+                if settings.demo:
+                    drill = Drill({gateway.config.id: gateway.uplink for gateway in gateways})
+                    tasks.append(group.create_task(drill.follow(settings.data), name="drill"))
                 if health_port is not None:
                     health = _health(gateways, health_port)
                     started = asyncio.Event()

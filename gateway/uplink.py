@@ -113,6 +113,10 @@ class Uplink:
         if self._is_ready and self._link.is_up:
             self._publish(LEAF[lane], payload, qos=0)
 
+    def pull(self, is_out: bool) -> None:
+        """Pull the uplink's cable, or put it in again; what is read meanwhile waits in the outbox."""
+        self._link.pull(is_out)
+
     async def run(self) -> None:
         """Stay connected and send, until cancelled."""
         self._link.start()

@@ -31,6 +31,7 @@ log = structlog.get_logger(__name__)
 
 KEEP_ALIVE_S = 10
 ANSWER_S = 5.0
+PULLED_S = 0.2
 BACK_OFF_S = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 SESSION_EXPIRY_S = 7 * 24 * 3600
 DRAIN_S = 2.0
@@ -117,6 +118,7 @@ class MqttLink:
         self._wake_in.setblocking(False)
         self._wake_out.setblocking(False)
         self._is_waking = False
+        self._is_pulled = False
 
     @property
     def is_up(self) -> bool:
@@ -150,6 +152,11 @@ class MqttLink:
                 return
         self._wake_in.close()
         self._wake_out.close()
+
+    def pull(self, is_out: bool) -> None:
+        """Pull the cable out, or put it in again: no goodbye, the broker publishes the will. For drills."""
+        self._is_pulled = is_out
+        self._wake()
 
     def publish(self, topic: str, payload: bytes, *, qos: int = 1, retain: bool = False) -> int:
         """Queue a message and return its number; never blocks.
@@ -202,6 +209,9 @@ class MqttLink:
     def _run(self) -> None:
         attempt = 0
         while not self._stopping.is_set():
+            if self._is_pulled:
+                self._stopping.wait(PULLED_S)
+                continue
             self._generation += 1
             reason = self._connect_and_serve()
             was_up, self._is_up, self._client = self._is_up, False, None
@@ -258,6 +268,9 @@ class MqttLink:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         while (sock := client.socket()) is not None:
             if self._stopping.is_set() and self._is_drained(client):
+                return
+            if self._is_pulled:
+                self._reason = "the cable is pulled"
                 return
             if not self._is_up and time.monotonic() - begun > ANSWER_S:
                 self._reason = "the broker does not answer"

@@ -108,15 +108,15 @@ def test_fire() -> None:
     assert course.at(5.0, "FP-01/fire") == 0.0
     assert course.at(5.0, "FP-01/zone3_state") == 2.0
     assert 14 <= course.first("FP-01/fire", 1.0) < 14.5
-    assert course.at(200.0, "EL-3-1/floor") == 1.0
-    assert course.at(200.0, "EL-3-1/door") == 1.0
-    assert course.at(200.0, "EL-3-2/service_mode") == 3.0
-    released = [h for t, h in course.happened if 18 <= t < 280 and isinstance(h, DoorState) and h.door == "DR-3-1"]
+    assert course.at(140.0, "EL-3-1/floor") == 1.0
+    assert course.at(140.0, "EL-3-1/door") == 1.0
+    assert course.at(140.0, "EL-3-2/service_mode") == 3.0
+    released = [h for t, h in course.happened if 18 <= t < 160 and isinstance(h, DoorState) and h.door == "DR-3-1"]
     assert released
     assert all(state.lock == 1 for state in released)
-    assert course.at(200.0, "FP-01/sprinkler_pressure") < 0.8 * 1.12
-    assert course.at(279.0, "FP-01/fire") == 0.0
-    assert course.at(299.9, "EL-3-1/service_mode") == 1.0
+    assert course.at(140.0, "FP-01/sprinkler_pressure") < 0.8 * 1.12
+    assert course.at(159.0, "FP-01/fire") == 0.0
+    assert course.at(179.9, "EL-3-1/service_mode") == 1.0
 
 
 def test_door_forced() -> None:

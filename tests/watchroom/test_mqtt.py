@@ -179,6 +179,23 @@ def test_the_will_speaks_only_for_the_dead(real: Mosquitto) -> None:
     assert here.payloads() == [b"offline"]
 
 
+def test_a_pulled_cable_is_noticed_and_forgiven(broker: AnyBroker) -> None:
+    """For drills: no goodbye, so the will is published; while it is out nothing is sent; then the link is as before."""
+    with Listener(broker.port, protocol=broker.protocol) as here:
+        until(lambda: _is_subscribed(here), "subscribed")
+        with Listener(broker.port, "drill", protocol=broker.protocol, will=Will("t/status", b"offline")) as drill:
+            drill.link.pull(True)
+            until(lambda: b"offline" in here.payloads(), "the will is published")
+            until(lambda: not drill.link.is_up, "it knows")
+            with pytest.raises(LinkError, match="no connection"):
+                drill.link.publish("t/data", b"lost")
+            drill.link.pull(False)
+            until(lambda: drill.ups == 2, "up again")
+            drill.link.publish("t/data", b"back")
+            until(lambda: b"back" in here.payloads(), "arrived")
+    assert b"lost" not in here.payloads()
+
+
 def test_stop_sends_what_is_queued(real: Mosquitto) -> None:
     """The last word of a gateway, its offline status, is not swallowed by its end."""
     with Listener(real.port) as here:
