@@ -73,6 +73,16 @@ describe('labels of alarms', () => {
     expect(one!.box.y + one!.box.h).toBeLessThanOrEqual(686)
   })
 
+  it('let no leader line run under the label of another thing in the same house', () => {
+    const host = { x: 690, y: 340, w: 210, h: 84 }
+    const [one, two] = placeCallouts([{ id: 'a', x: 710, y: 420, host, width: 170 }, { id: 'b', x: 755, y: 421, host, width: 140 }], [host], frame)
+    for (let t = 0; t <= 1; t += 0.05) {
+      const x = two!.from[0] + (two!.to[0] - two!.from[0]) * t, y = two!.from[1] + (two!.to[1] - two!.from[1]) * t
+      const b = one!.box
+      expect(x > b.x + 1 && x < b.x + b.w - 1 && y > b.y + 1 && y < b.y + b.h - 1).toBe(false)
+    }
+  })
+
   it('keep the leader line short enough to be followed', () => {
     for (const { from, to } of placeCallouts(wishes, houses, frame)) expect(Math.hypot(from[0] - to[0], from[1] - to[1])).toBeLessThan(160)
   })

@@ -22,11 +22,22 @@ export interface Callout {
 
 const HEIGHT = 28
 const GAP = 9
+/** A leader line that runs under another label costs as much as this many pixels of distance. */
+const CROSSING = 300
 
 function overlap(a: Rect, b: Rect): number {
   const w = Math.min(a.x + a.w, b.x + b.w) - Math.max(a.x, b.x)
   const h = Math.min(a.y + a.h, b.y + b.h) - Math.max(a.y, b.y)
   return w > 0 && h > 0 ? w * h : 0
+}
+
+/** Whether a line runs under a label. */
+function isUnder(from: readonly [number, number], to: readonly [number, number], label: Rect): boolean {
+  for (let t = 0; t <= 1; t += 0.1) {
+    const x = from[0] + (to[0] - from[0]) * t, y = from[1] + (to[1] - from[1]) * t
+    if (x > label.x && x < label.x + label.w && y > label.y && y < label.y + label.h) return true
+  }
+  return false
 }
 
 const grow = (r: Rect, by: number): Rect => ({ x: r.x - by, y: r.y - by, w: r.w + 2 * by, h: r.h + 2 * by })
@@ -58,7 +69,10 @@ export function placeCallouts(wishes: readonly Wish[], obstacles: readonly Rect[
       }
       const cx = rect.x + rect.w / 2, cy = rect.y + rect.h / 2
       let cost = Math.hypot(cx - wish.x, (cy - wish.y) * 1.4)
-      for (const other of placed) cost += overlap(grow(rect, 5), other.box) * 20
+      for (const other of placed) {
+        cost += overlap(grow(rect, 5), other.box) * 20
+        cost += (isUnder([wish.x, wish.y], anchor(rect, wish), other.box) || isUnder(other.from, other.to, rect) ? 1 : 0) * CROSSING
+      }
       for (const solid of obstacles) cost += overlap(rect, solid) * 2
       if (cost < bestCost) {
         best = rect
