@@ -39,6 +39,7 @@ class Simulation:
         addresses: ``host:port`` in the gateway files -> the one to use instead.
         mqtt: The readers' broker.
         speed: Simulated seconds a second.
+        time_of_day_s: Where the day begins, in seconds, unless the scenario says; None for the site's clock.
 
     Raises:
         ConfigError: If a file is wrong or the scenario unknown.
@@ -53,12 +54,17 @@ class Simulation:
         speed: float,
         addresses: Mapping[str, str],
         mqtt: MqttSettings,
+        time_of_day_s: float | None = None,
     ) -> None:
         if not 0.01 <= speed <= 1000:
             raise ConfigError(f"a speed of {speed:g} cannot be simulated", key="speed", hint="0.01 to 1000")
         first = load_scenario(scenario)
         zone = ZoneInfo(site.info.zone)
-        self.compound = Compound(site, seed=seed, time_of_day_s=_time_of_day_s(first, zone))
+        if first.start is not None:
+            time_of_day_s = first.start
+        elif time_of_day_s is None:
+            time_of_day_s = _now_s(zone)
+        self.compound = Compound(site, seed=seed, time_of_day_s=time_of_day_s)
         self.speed = speed
         self.replays: tuple[Replay, ...] = replays_of(site)
         _tell_faults(self.replays)
@@ -167,6 +173,7 @@ async def run_simulators(
     mqtt: MqttSettings,
     control: Path | None = None,
     data: Path | None = None,
+    time_of_day_s: float | None = None,
     started: asyncio.Event | None = None,
 ) -> None:
     """Simulate the equipment of a site until cancelled.
@@ -180,13 +187,22 @@ async def run_simulators(
         mqtt: The readers' broker.
         control: Where the control socket is made; None for none.
         data: Folder of this installation; nothing is kept there yet.
+        time_of_day_s: Where the simulated day begins, seconds since midnight; None for the site's clock.
         started: Set when every port listens.
 
     Raises:
         ConfigError: If a file is wrong.
         LinkError: If a port is taken.
     """
-    simulation = Simulation(site, scenario=scenario, seed=seed, speed=speed, addresses=addresses, mqtt=mqtt)
+    simulation = Simulation(
+        site,
+        scenario=scenario,
+        seed=seed,
+        speed=speed,
+        addresses=addresses,
+        mqtt=mqtt,
+        time_of_day_s=time_of_day_s,
+    )
     if control is not None:
         simulation.control = LocalServer(control, simulation.operations())
     try:
@@ -206,9 +222,7 @@ async def run_simulators(
             await server.stop()
 
 
-def _time_of_day_s(scenario: Scenario, zone: ZoneInfo) -> float:
-    if scenario.start is not None:
-        return scenario.start
+def _now_s(zone: ZoneInfo) -> float:
     now = datetime.now(zone)
     return now.hour * 3600.0 + now.minute * 60.0 + now.second
 

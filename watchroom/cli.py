@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from gateway.config import GatewayConfig
 
 Handler = Callable[[argparse.Namespace], int]
+DEMO_MORNING_S = 7.5 * 3600
+"""A demonstration begins when lifts, doors and pumps are busy, whatever the hour."""
 DEMO_SITE = Path(__file__).parent.parent / "sites" / "spruce-court"
 
 
@@ -108,6 +110,19 @@ def _simulation(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--scenario", default="normal_day", help="what happens to the simulated equipment")
     parser.add_argument("--seed", type=int, default=1, help="same seed, same day")
     parser.add_argument("--speed", type=float, default=1.0, help="how much faster than real time")
+    parser.add_argument(
+        "--day-from",
+        type=_time_of_day,
+        metavar="HH:MM",
+        help="where the simulated day begins (up: 07:30; default: now)",
+    )
+
+
+def _time_of_day(text: str) -> float:
+    hours, _, minutes = text.partition(":")
+    if not (hours.isdigit() and minutes.isdigit() and int(hours) < 24 and int(minutes) < 60):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time of day such as 07:30")
+    return int(hours) * 3600.0 + int(minutes) * 60.0
 
 
 def settings_of(options: argparse.Namespace) -> Settings:
@@ -145,12 +160,16 @@ def _read_addresses(path: Path | None) -> Mapping[str, str]:
 
 
 def _up(options: argparse.Namespace) -> int:
-    from watchroom.serve.up import run_up
+    from watchroom.serve.up import Play, run_up
 
     settings = settings_of(options)
-    return asyncio.run(
-        run_up(options.site, settings, scenario=options.scenario, seed=options.seed, speed=options.speed)
+    play = Play(
+        scenario=options.scenario,
+        seed=options.seed,
+        speed=options.speed,
+        day_from_s=DEMO_MORNING_S if options.day_from is None else options.day_from,
     )
+    return asyncio.run(run_up(options.site, settings, play))
 
 
 def _serve(options: argparse.Namespace) -> int:
@@ -161,15 +180,22 @@ def _serve(options: argparse.Namespace) -> int:
 
 def _engine(options: argparse.Namespace) -> int:
     from watchroom.serve.engine import run_engine
+    from watchroom.serve.ports import require_free
 
-    asyncio.run(run_engine(options.site, settings_of(options), health_port=options.health))
+    settings = settings_of(options)
+    if options.health:
+        require_free("127.0.0.1", options.health, option="--health")
+    asyncio.run(run_engine(options.site, settings, health_port=options.health))
     return 0
 
 
 def _dashboard(options: argparse.Namespace) -> int:
     from dashboard.app import run_dashboard
+    from watchroom.serve.ports import wait_for_free
 
-    asyncio.run(run_dashboard(options.site, settings_of(options)))
+    settings = settings_of(options)
+    wait_for_free(settings.http.host, settings.http.port)
+    asyncio.run(run_dashboard(options.site, settings))
     return 0
 
 
@@ -198,6 +224,7 @@ def _simulate(options: argparse.Namespace) -> int:
             mqtt=settings.mqtt,
             control=settings.data / "simulate.sock",
             data=settings.data,
+            time_of_day_s=options.day_from,
         )
     )
     return 0
@@ -205,8 +232,10 @@ def _simulate(options: argparse.Namespace) -> int:
 
 def _broker(options: argparse.Namespace) -> int:
     from watchroom.serve.broker import run_broker
+    from watchroom.serve.ports import wait_for_free
 
     settings_of(options)
+    wait_for_free("127.0.0.1", options.port)
     asyncio.run(run_broker(options.port))
     return 0
 

@@ -6,6 +6,7 @@ import fcntl
 import json
 import secrets
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -44,7 +45,33 @@ def lock_data(folder: Path) -> IO[str]:
     return file
 
 
-async def run_up(folder: Path, settings: Settings, *, scenario: str, seed: int, speed: float) -> int:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Play:
+    """What the simulated equipment does.
+
+    Attributes:
+        speed: Simulated seconds a second.
+        day_from_s: Where the simulated day begins, seconds since midnight.
+    """
+
+    scenario: str
+    seed: int
+    speed: float
+    day_from_s: float
+
+    def arguments(self) -> list[str]:
+        """Return the options of ``watchroom simulate``."""
+        hours, minutes = divmod(int(self.day_from_s) // 60, 60)
+        options = {
+            "scenario": self.scenario,
+            "seed": self.seed,
+            "speed": self.speed,
+            "day-from": f"{hours}:{minutes:02d}",
+        }
+        return [word for name, value in options.items() for word in (f"--{name}", str(value))]
+
+
+async def run_up(folder: Path, settings: Settings, play: Play) -> int:
     """Start broker, engine, dashboard, simulators and gateways of a simulated site; return the exit code.
 
     Raises:
@@ -59,7 +86,7 @@ async def run_up(folder: Path, settings: Settings, *, scenario: str, seed: int, 
         addresses_file.write_text(json.dumps(addresses, indent=1))
         environment = _environment(settings, mqtt_port)
         shared = ["--data", str(settings.data)]
-        simulate = ["simulate", str(folder), "--scenario", scenario, "--seed", str(seed), "--speed", str(speed)]
+        simulate = ["simulate", str(folder), *play.arguments()]
         children = [
             Child(name="broker", arguments=["broker", "--port", str(mqtt_port)], environment=environment),
             *serve_children(folder, settings, environment=environment),
