@@ -17,6 +17,9 @@ Action = Callable[[Compound, str, float, int], None]
 
 CUT, RESTORE = "cut_gateway", "restore_gateway"
 """These two act on a gateway's devices, not on the physics."""
+PULL, PLUG = "pull_uplink", "plug_uplink"
+"""These two act on a gateway's way to the centre; its devices answer on."""
+BESIDES = (CUT, RESTORE, PULL, PLUG)
 
 
 def _one(equipment: Mapping[str, T], name: str) -> T:

@@ -91,26 +91,37 @@ class Simulation:
             ConfigError: If there is none of that name.
         """
         scenario = load_scenario(name)
-        play = Play(scenario, begin_s=self.compound.time_s, cut=self.cut_gateway)
+        play = Play(scenario, begin_s=self.compound.time_s, cut=self.cut_gateway, pull=self.pull_uplink)
         if not play.is_over(self.compound.time_s):
             self._plays[name] = play
         log.info("scenario started", scenario=name)
         return scenario
 
     def cut_gateway(self, gateway: str, is_cut: bool) -> None:
-        """Cut a gateway's devices off, or let them answer again; tells whoever follows the control socket.
+        """Cut a gateway's devices off, or let them answer again.
 
         Raises:
             ConfigError: If no simulated gateway has that id.
         """
-        if gateway not in self.fleet.gateways:
-            raise ConfigError(f"there is no simulated gateway {gateway!r}", hint=", ".join(self.fleet.gateways))
+        self._require(gateway)
         (self.cut.add if is_cut else self.cut.discard)(gateway)
         for server in self.servers:
             if server.endpoint.gateway == gateway:
                 server.is_cut = is_cut
+
+    def pull_uplink(self, gateway: str, is_out: bool) -> None:
+        """Tell whoever follows the control socket that a gateway's uplink is out, or in again.
+
+        Raises:
+            ConfigError: If no simulated gateway has that id.
+        """
+        self._require(gateway)
         if self.control is not None:
-            self.control.wake({"gateway": gateway, "cut": is_cut})
+            self.control.wake({"gateway": gateway, "cut": is_out})
+
+    def _require(self, gateway: str) -> None:
+        if gateway not in self.fleet.gateways:
+            raise ConfigError(f"there is no simulated gateway {gateway!r}", hint=", ".join(self.fleet.gateways))
 
     def advance(self, dt: float) -> None:
         """Let ``dt`` simulated seconds pass."""

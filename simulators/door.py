@@ -52,6 +52,8 @@ class DoorState:
 
 
 Happening = Access | DoorState
+LEVER_QUIET_S = 8.0
+"""Who levers a door waits until the last person is through and out of sight."""
 
 
 @dataclass(slots=True)
@@ -107,6 +109,9 @@ class Door:
         # a reader goes on counting where it was when it was switched off
         self._serials: dict[Method, int] = {"card": rng.randrange(100_000), "face": rng.randrange(100_000), "qr": 0}
         self._is_held = False
+        self._busy_s = -LEVER_QUIET_S
+        self._lever_s = 0.0
+        self._levered_until_s = 0.0
 
     @property
     def state(self) -> DoorState:
@@ -118,24 +123,32 @@ class Door:
         self._now_s += dt
         happened: list[Happening] = []
         rate = self.passages_per_h * demand.at(demand.TRIPS, time_of_day_s)
-        for _ in range(demand.arrivals(self._rng, rate, dt)):
+        is_levered = self._lever_s > 0 or self._now_s < self._levered_until_s
+        for _ in range(demand.arrivals(self._rng, 0.0 if is_levered else rate, dt)):
             is_out = self._rng.random() < demand.at(demand.LEAVING, time_of_day_s)
             happened += self._leave() if is_out else self._come("in")
+        self._lever()
         for _, part, value in self._plan.due(self._now_s):
             happened += self._set(part, value)
         return happened
 
     def force(self, open_s: float) -> None:
-        """Lever the door open without any permission, for so many seconds."""
-        self._plan.drop("contact")
-        self._plan.add(self._now_s, "contact", 1)
-        self._plan.add(self._now_s + open_s, "contact", 0)
+        """Lever the door open without any permission, for so many seconds, once nobody is at the door."""
+        self._lever_s = open_s
 
     def release(self, is_released: bool) -> None:
         """Release the strike for a fire alarm, or lock it again."""
         self._is_held = is_released
         self._plan.drop("lock")
         self._plan.add(self._now_s, "lock", int(is_released))
+
+    def _lever(self) -> None:
+        if self.contact or self.lock or self.button or self._plan.steps:
+            self._busy_s = self._now_s
+        elif self._lever_s > 0 and self._now_s - self._busy_s >= LEVER_QUIET_S:
+            self._plan.add(self._now_s, "contact", 1)
+            self._plan.add(self._now_s + self._lever_s, "contact", 0)
+            self._levered_until_s, self._lever_s = self._now_s + self._lever_s, 0.0
 
     def _come(self, direction: Direction) -> list[Happening]:
         readers = [method for method, way in self._methods if way == direction]

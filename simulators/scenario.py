@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from simulators.actions import ACTIONS, CUT, RESTORE
+from simulators.actions import ACTIONS, BESIDES, CUT, PLUG, PULL, RESTORE
 from simulators.compound import Compound
 from watchroom.durations import Seconds
 from watchroom.errors import ConfigError
@@ -30,7 +30,7 @@ class Step(Strict):
     @field_validator("do")
     @classmethod
     def _known(cls, value: str) -> str:
-        known = (*ACTIONS, CUT, RESTORE)
+        known = (*ACTIONS, *BESIDES)
         if value not in known:
             raise ValueError(f"nothing is called {value!r}; known: {', '.join(known)}")
         return value
@@ -98,12 +98,20 @@ class Play:
     Args:
         scenario: What to play.
         begin_s: The compound's time at which it starts.
-        cut: Called with a gateway's id and whether it is cut off.
+        cut: Called with a gateway's id and whether its devices are cut off.
+        pull: Called with a gateway's id and whether its uplink is pulled.
     """
 
-    def __init__(self, scenario: Scenario, *, begin_s: float, cut: Callable[[str, bool], None]) -> None:
+    def __init__(
+        self,
+        scenario: Scenario,
+        *,
+        begin_s: float,
+        cut: Callable[[str, bool], None],
+        pull: Callable[[str, bool], None],
+    ) -> None:
         self._steps = sorted(scenario.steps, key=lambda step: step.at)
-        self._begin_s, self._cut = begin_s, cut
+        self._begin_s, self._cut, self._pull = begin_s, cut, pull
         self._end_s = begin_s + scenario.duration
 
     def is_over(self, time_s: float) -> bool:
@@ -116,5 +124,7 @@ class Play:
             step = self._steps.pop(0)
             if step.do in {CUT, RESTORE}:
                 self._cut(step.on, step.do == CUT)
+            elif step.do in {PULL, PLUG}:
+                self._pull(step.on, step.do == PULL)
             else:
                 ACTIONS[step.do](compound, step.on, step.value, step.number)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -50,7 +50,7 @@ async def test_pulled_uplink_keeps_what_is_read(tmp_path: Path, broker: Mosquitt
     gateway: Gateway = await ready
     with Centre(broker.port) as centre:
 
-        async def until(condition: object, what: str) -> None:
+        async def until(condition: Callable[[], bool], what: str) -> None:
             await asyncio.to_thread(centre.wait, condition, what=what)
 
         change(gateway, 1)

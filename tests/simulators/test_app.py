@@ -158,8 +158,8 @@ async def test_scenarios_by_the_control_socket(broker: Mosquitto, tmp_path: Path
                 await asyncio.sleep(0.1)
 
 
-async def test_gateway_cut_silences_and_tells(broker: Mosquitto, tmp_path: Path) -> None:
-    """A cut gateway's devices say nothing, the others go on; followers are told, so that an uplink can be cut too."""
+async def test_pulled_uplink_is_told(broker: Mosquitto, tmp_path: Path) -> None:
+    """Followers are told which uplink is out and when it is in again; the devices answer all the time."""
     addresses = free_addresses(SITE)
     wakes: asyncio.Queue[dict[str, object]] = asyncio.Queue()
     async with running(broker, tmp_path, addresses, speed=10.0), control(tmp_path, wakes) as client:
@@ -169,8 +169,7 @@ async def test_gateway_cut_silences_and_tells(broker: Mosquitto, tmp_path: Path)
         async with asyncio.timeout(DEADLINE_S):
             while (await wakes.get()) != cut:
                 pass
-        assert await read(addresses["127.0.0.1:15030"], 1, 1) is None
-        assert await read(addresses["127.0.0.1:15022"], 1, 1) is not None
+        assert await read(addresses["127.0.0.1:15030"], 1, 1) is not None
         async with asyncio.timeout(DEADLINE_S):
             while (await wakes.get()) == cut:
                 pass
@@ -202,6 +201,17 @@ def test_wrong_arguments_are_told() -> None:
         simulation(speed=0.0)
     with pytest.raises(ConfigError, match="no simulated gateway 'moon'"):
         simulation().cut_gateway("moon", True)
+    with pytest.raises(ConfigError, match="no simulated gateway 'moon'"):
+        simulation().pull_uplink("moon", True)
+
+
+def test_cut_devices_are_those_of_one_gateway() -> None:
+    """Only the servers of the gateway that was cut fall silent, until it is restored."""
+    one = simulation()
+    one.cut_gateway("garage", True)
+    assert {server.endpoint.gateway for server in one.servers if server.is_cut} == {"garage"}
+    one.cut_gateway("garage", False)
+    assert not [server for server in one.servers if server.is_cut]
 
 
 def test_idle_costs_little() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from random import Random
 
 import pytest
@@ -101,6 +102,21 @@ def test_forced_door_has_no_reason() -> None:
     happened = run(one, 60)
     assert [(h.contact, h.lock, h.button) for _, h in happened if isinstance(h, DoorState)] == [(1, 0, 0), (0, 0, 0)]
     assert happened[1][0] - happened[0][0] == pytest.approx(45.0, abs=0.5)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_levering_waits_for_a_quiet_moment(seed: int) -> None:
+    """At a busy door it happens soon all the same, but never within the five seconds that a passage explains."""
+    one = door(seed=seed, passages_per_h=400.0)
+    run(one, 60)
+    one.force(45.0)
+    happened = run(one, 90)
+    changes = [(t, h.contact) for t, h in happened if isinstance(h, DoorState)]
+    stays = [(t, after - t) for (t, contact), (after, _) in pairwise(changes) if contact]
+    (levered,) = [t for t, stay in stays if stay > 44]
+    assert levered < 32
+    reasons = [t for t, h in happened if isinstance(h, Access) or h.button or h.lock]
+    assert not [t for t in reasons if levered - 5 <= t <= levered + 44]
 
 
 def test_fire_release() -> None:
