@@ -137,8 +137,8 @@ def test_the_readme_leads_to_values_on_the_page(device: tuple[int, str], tmp_pat
             output = tmp_path / f"{command[1]}.log"
             process = Process(command[1:], environment=terminal, output=output, cwd=tmp_path)
             stack.callback(process.close)
-            room.wait_ready()  # a person starts the gateway when the centre has said that it is there
-        assert until("all values are good", lambda: _values(room)) == pytest.approx(EXPECTED)
+            room.wait_ready(within_s=60)  # a person starts the gateway when the centre has said that it is there
+        assert until("all values are good", lambda: _values(room), within_s=60) == pytest.approx(EXPECTED)
 
 
 def _values(room: Room) -> dict[str, float] | None:
