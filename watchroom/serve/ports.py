@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from contextlib import closing
 
-from watchroom.errors import ConfigError
+from watchroom.errors import ConfigError, LinkError
 
 
 def is_free(host: str, port: int) -> bool:
@@ -28,10 +28,21 @@ def require_free(host: str, port: int, *, option: str) -> None:
         ConfigError: If another program listens there.
     """
     if not is_free(host, port):
-        raise ConfigError(
-            f"port {port} on {host} is in use by another program, perhaps another Watchroom",
-            hint=f"stop it, or choose another port with {option} N",
-        )
+        raise ConfigError(_in_use(host, port), hint=f"stop it, or choose another port with {option} N")
+
+
+def wait_for_free(host: str, port: int) -> None:
+    """Refuse a port that is taken, for a part whose supervisor tries again: the rest goes on meanwhile.
+
+    Raises:
+        LinkError: If another program listens there.
+    """
+    if not is_free(host, port):
+        raise LinkError(_in_use(host, port))
+
+
+def _in_use(host: str, port: int) -> str:
+    return f"port {port} on {host} is in use by another program, perhaps another Watchroom"
 
 
 def free_port(host: str, preferred: int) -> int:
