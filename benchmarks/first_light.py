@@ -61,7 +61,10 @@ class Screen:
     async def _take(self, alarms: list[dict[str, Any]]) -> None:
         async with self._changed:
             for alarm in alarms:
-                self.alarms[alarm["row"]] = alarm
+                known = self.alarms.get(alarm["row"])
+                # an occurrence that a newer one has superseded may come after it
+                if known is None or alarm["raised_ms"] >= known["raised_ms"]:
+                    self.alarms[alarm["row"]] = alarm
                 self.raised.setdefault(alarm["row"], set()).add(alarm["id"])
             self._changed.notify_all()
 
