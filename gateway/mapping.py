@@ -46,11 +46,16 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Mapped:
-    """What one message means, in the order of its records."""
+    """What one message means, in the order of its records.
+
+    Attributes:
+        refused: Why some of its records do not fit; the others do.
+    """
 
     readings: tuple[Reading, ...] = ()
     events: tuple[Event, ...] = ()
     replies: tuple[Reply, ...] = ()
+    refused: tuple[ContractError, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,26 +141,42 @@ class Mapping:
             key: For hashing personal data.
 
         Raises:
-            ContractError: If the message does not fit the mapping.
+            ContractError: If nothing in the message fits the mapping.
         """
         records, message = self._records(payload)
-        readings: list[Reading] = []
-        events: list[Event] = []
-        replies: list[Reply] = []
-        for record in records:
-            if self.when is not None and not self.when(record, message):
-                continue
-            time_ms = self._time(record, message, arrived_ms)
-            equipment = _fill(self.entry.equipment, captures) if self.entry.equipment else None
-            readings += self._readings(record, message, equipment, time_ms, arrived_ms)
-            names: dict[str, Any] = dict(captures)
-            if self.entry.event:
-                event = self._event(record, message, captures, equipment, time_ms, arrived_ms, key)
-                events.append(event)
-                names |= {**event.fields, "id": self._plain_id(record, message, {**captures, **event.fields})}
-            if self.entry.reply is not None:
-                replies.append(self._reply(record, names))
-        return Mapped(tuple(readings), tuple(events), tuple(replies))
+        parts: list[Mapped] = []
+        refused: list[ContractError] = []
+        for number, record in enumerate(records, start=1):
+            try:
+                parts.append(self._one(record, message, captures, arrived_ms, key))
+            except ContractError as exc:
+                refused.append(ContractError(exc.reason, f"record {number}: {exc.detail}") if len(records) > 1 else exc)
+        if refused and len(refused) == len(records):
+            raise refused[0]
+        return Mapped(
+            readings=tuple(reading for part in parts for reading in part.readings),
+            events=tuple(event for part in parts for event in part.events),
+            replies=tuple(reply for part in parts for reply in part.replies),
+            refused=tuple(refused),
+        )
+
+    def _one(self, record: Any, message: Any, captures: Names[str, str], arrived_ms: int, key: bytes) -> Mapped:
+        """Return what one record of a message means."""
+        if self.entry.format == "csv":
+            record = self._row(record)
+        if self.when is not None and not self.when(record, message):
+            return Mapped()
+        time_ms = self._time(record, message, arrived_ms)
+        equipment = _fill(self.entry.equipment, captures) if self.entry.equipment else None
+        readings = tuple(self._readings(record, message, equipment, time_ms, arrived_ms))
+        names: dict[str, Any] = dict(captures)
+        events: tuple[Event, ...] = ()
+        if self.entry.event:
+            event = self._event(record, message, captures, equipment, time_ms, arrived_ms, key)
+            events = (event,)
+            names |= {**event.fields, "id": self._plain_id(record, message, {**captures, **event.fields})}
+        replies = () if self.entry.reply is None else (self._reply(record, names),)
+        return Mapped(readings, events, replies)
 
     def without_dropped(self, payload: bytes) -> bytes:
         """Return a message as it may be kept: without what ``drop`` names."""
@@ -179,7 +200,7 @@ class Mapping:
             raise ContractError("text", f"not UTF-8: {exc.reason}") from exc
         if self.entry.format == "csv":
             rows = list(csv.reader(text.splitlines(), delimiter=self.entry.delimiter))
-            return [self._row(row) for row in rows if row], text
+            return [row for row in rows if row], text
         try:
             message = json.loads(text)
         except (ValueError, RecursionError) as exc:

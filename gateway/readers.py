@@ -194,6 +194,8 @@ class ReaderLink:
             log.exception("mapping failed", device=mapping.name, topic=message.topic)
             self._set_aside(mapping, message, "bug", repr(exc), arrived_ms)
             return
+        for refusal in mapped.refused:
+            self._set_aside(mapping, message, refusal.reason, refusal.detail, arrived_ms)
         self._report(mapped.readings)
         for equipment in {reading.key.partition("/")[0] for reading in mapped.readings}:
             self._is_alive(equipment, arrived_ms)

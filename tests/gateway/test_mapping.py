@@ -139,6 +139,29 @@ def test_a_card_reader_that_sends_csv() -> None:
     assert (event.equipment, event.time_ms) == ("DR-S1", NOW_MS)
 
 
+def test_one_wrong_row_spoils_only_itself() -> None:
+    """The good rows of a message are taken; the wrong one is refused with its number, its reason and no guess."""
+    good, short, other = (
+        "2025-11-22T16:26:40,0A1B2C3D,IN,OK",
+        "2025-11-22T16:26:41,0A1B",
+        "2025-11-22T16:26:42,9F,OUT,OK",
+    )
+    mapped = convert(CARD, "gate/DR-S1/card", "\n".join([good, short, other]).encode())
+    assert [event.fields["direction"] for event in mapped.events] == ["in", "out"]
+    assert [(refusal.reason, refusal.detail) for refusal in mapped.refused] == [
+        ("columns", "record 2: 2 columns instead of 4")
+    ]
+    with pytest.raises(ContractError, match="record 1: 2 columns"):
+        convert(CARD, "gate/DR-S1/card", f"{short}\n{short}".encode())
+
+
+def test_one_wrong_record_of_a_list_spoils_only_itself() -> None:
+    """The same for JSON lists; nothing of the wrong record is kept, not even what stood before the mistake."""
+    mapped = convert(FACE, "face/F1234567/rec", face_message(RECORD, {**RECORD, "RecordID": None}, RECORD))
+    assert (len(mapped.events), [refusal.reason for refusal in mapped.refused]) == (2, ["id"])
+    assert len(mapped.replies) in {0, 2}
+
+
 def test_no_card_number_leaves_in_clear() -> None:
     """Nowhere in an event or its id stands the number that was read."""
     (event,) = convert(CARD, "gate/DR-S1/card", b"2025-11-22T16:26:40,0A1B2C3D,IN,OK").events
