@@ -159,7 +159,6 @@ def test_one_wrong_record_of_a_list_spoils_only_itself() -> None:
     """The same for JSON lists; nothing of the wrong record is kept, not even what stood before the mistake."""
     mapped = convert(FACE, "face/F1234567/rec", face_message(RECORD, {**RECORD, "RecordID": None}, RECORD))
     assert (len(mapped.events), [refusal.reason for refusal in mapped.refused]) == (2, ["id"])
-    assert len(mapped.replies) in {0, 2}
 
 
 def test_no_card_number_leaves_in_clear() -> None:
