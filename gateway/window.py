@@ -32,6 +32,8 @@ class WindowLimits:
         backlog_size: How many of them may be backlog.
         backlog_per_s: Backlog frames sent a second, at most, while live frames go beside them.
         stale_ms: After an interruption longer than this, old frames become backlog and a snapshot starts a new chain.
+        first_retry_ms: The same wait right after connecting, until something was acknowledged: the centre may not have
+            subscribed yet, and a broker drops what nobody subscribed to.
         retry_ms: Frames without any progress for so long are sent again; doubles each time ...
         retry_max_ms: ... up to this.
         settle_ms: A frame sent less than this ago is not sent again because the centre asks for it.
@@ -41,6 +43,7 @@ class WindowLimits:
     backlog_size: int = 32
     backlog_per_s: float = 200.0
     stale_ms: int = 60_000
+    first_retry_ms: int = 1_000
     retry_ms: int = 10_000
     retry_max_ms: int = 60_000
     settle_ms: int = 1_000
@@ -96,7 +99,7 @@ class Window:
     def up(self, now_ms: int) -> bool:
         """The link is there. Returns True when a cut is due."""
         self._is_up = True
-        self._timer_ms, self._retry_ms = now_ms, self._limits.retry_ms
+        self._timer_ms, self._retry_ms = now_ms, min(self._limits.first_retry_ms, self._limits.retry_ms)
         return self._is_late(now_ms)
 
     def down(self, now_ms: int) -> None:

@@ -45,6 +45,16 @@ def taken(sender: Window, now_ms: int) -> list[tuple[int, str]]:
     return rows
 
 
+def heard(shelf: Held) -> Window:
+    """Return a window whose centre has acknowledged a first frame, with everything else sent at 0."""
+    shelf.put(U, 9999)
+    sender = window(shelf)
+    taken(sender, 0)
+    shelf.acknowledge(9999)
+    sender.acknowledge(0)
+    return sender
+
+
 def test_urgent_first() -> None:
     """An alarm overtakes the telemetry that waits beside it."""
     shelf = Held()
@@ -80,18 +90,26 @@ def test_resend_without_progress() -> None:
     """Frames without any acknowledgement for 10 s are sent again, then after 20, 40, 60 and 60 s."""
     shelf = Held()
     shelf.put(D, 1, 2)
-    sender = window(shelf)
-    taken(sender, 0)
+    sender = heard(shelf)
     moments = [now for now in range(0, 240_000, 500) if taken(sender, now)]
     assert moments == [10_000, 30_000, 70_000, 130_000, 190_000]
+
+
+def test_a_centre_that_listens_late_is_not_waited_for() -> None:
+    """A gateway that connected before the centre has subscribed repeats after 1 s, then after 2, 4, 8 ... seconds."""
+    shelf = Held()
+    shelf.put(D, 1, 2)
+    sender = window(shelf)
+    taken(sender, 0)
+    moments = [now for now in range(0, 20_000, 500) if taken(sender, now)]
+    assert moments == [1000, 3000, 7000, 15_000]
 
 
 def test_progress_resets_the_patience() -> None:
     """Each acknowledgement begins the 10 s anew and ends the doubling."""
     shelf = Held()
     shelf.put(D, 1, 2, 3)
-    sender = window(shelf)
-    taken(sender, 0)
+    sender = heard(shelf)
     assert taken(sender, 10_000) == [(1, "d"), (2, "d"), (3, "d")]
     shelf.acknowledge(2)
     sender.acknowledge(15_000)
@@ -103,8 +121,7 @@ def test_want_is_answered_at_once() -> None:
     """The centre gets what it asks for, but not what was sent within the last second anyway."""
     shelf = Held()
     shelf.put(D, 1, 2)
-    sender = window(shelf)
-    taken(sender, 0)
+    sender = heard(shelf)
     sender.want([1, 7], now_ms=500)
     assert taken(sender, 500) == []
     sender.want([1], now_ms=1000)
