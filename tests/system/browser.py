@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, ViewportSize, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, ViewportSize, expect, sync_playwright
 
 from tests.system.room import PASSWORD, ROOT, Room
 
@@ -23,6 +23,7 @@ ARGUMENTS = [
     "--no-first-run",
 ]
 DESK = ViewportSize(width=1920, height=1080)
+WAIT_MS = 30_000
 PHONE = ViewportSize(width=390, height=844)
 
 
@@ -32,6 +33,7 @@ def chromium() -> Iterator[Browser]:
     if not INDEX.exists():
         pytest.skip("the pages are not built: pip install -e . builds them")
     wanted = os.environ.get("WATCHROOM_CHROMIUM", "/usr/bin/chromium")
+    expect.set_options(timeout=WAIT_MS / 2)
     with sync_playwright() as playwright:
         path = wanted if Path(wanted).exists() else playwright.chromium.executable_path
         if not Path(path).exists():
@@ -83,7 +85,7 @@ class Seat:
             timezone_id="Asia/Shanghai",
         )
         self.context.add_init_script(_choice("lang", lang) + _choice("lang.chosen", "1") + _choice("theme", theme))
-        self.context.set_default_timeout(15_000)
+        self.context.set_default_timeout(WAIT_MS)
         self.console = Console(self.context)
         self.page: Page = self.context.new_page()
 

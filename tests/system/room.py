@@ -168,6 +168,12 @@ class Room:
         """Return the newest sample of each signal by key."""
         return {item["key"]: item for item in self.items("/signals")}
 
+    def is_whole(self) -> bool:
+        """Return whether every gateway is online and the simulated doors have reported: scenarios may be played."""
+        gateways = self.items("/gateways")
+        is_up = bool(gateways) and all(gateway["is_online"] for gateway in gateways)
+        return is_up and self.values()["DR-7-1/contact"]["value"] is not None
+
     def close(self) -> None:
         """Close the connection."""
         self.http.close()

@@ -37,7 +37,7 @@ def up(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[t
     with running_up(tmp_path_factory.mktemp("browser") / "data") as (room, process):
         leader = {"name": SECOND, "display": "孙德海", "role": "leader", "password": PASSWORD}
         assert room.post("/accounts", leader).status_code == 201
-        until("12 gateways are online", lambda: sum(item["is_online"] for item in room.items("/gateways")) == 12)
+        until("the compound is whole", room.is_whole)
         yield room, process
 
 

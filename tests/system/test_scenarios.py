@@ -54,9 +54,6 @@ class Stage:
     speed: float
     begun_ms: dict[str, int] = field(default_factory=dict)
 
-    def is_up(self) -> bool:
-        return sum(bool(gateway["is_online"]) for gateway in self.room.items("/gateways")) == 12
-
     def play(self, name: str) -> None:
         assert self.room.post(f"/demo/{name}").status_code == 200
         self.begun_ms[name] = utc_ms()
@@ -88,7 +85,7 @@ def stages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Stage
         fast, _ = stack.enter_context(running_up(folder / "fast", "--speed", str(FAST)))
         stages = {"real": Stage(real, 1.0), "fast": Stage(fast, FAST)}
         for stage in stages.values():
-            until("12 gateways are online", stage.is_up)
+            until("the compound is whole", stage.room.is_whole)
         quiet_from = utc_ms()
         until("a quiet time", lambda: utc_ms() - quiet_from > QUIET_S * 1000, within_s=QUIET_S + 5, every_s=1.0)
         for stage in stages.values():
