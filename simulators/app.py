@@ -11,6 +11,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import structlog
+from prometheus_client import CollectorRegistry, Gauge
 
 from simulators.compound import Compound
 from simulators.devices import Fleet, load_fleet
@@ -19,6 +20,7 @@ from simulators.readers import Readers, renumbered
 from simulators.replay import Replay, replays_of
 from simulators.scenario import Play, Scenario, load_scenario, scenario_names
 from watchroom.errors import ConfigError, StateError
+from watchroom.health import HealthServer
 from watchroom.local import LocalServer
 from watchroom.settings import MqttSettings
 from watchroom.site import Site
@@ -72,6 +74,11 @@ class Simulation:
         self.fleet: Fleet = load_fleet(site, self.compound.values, addresses)
         self.servers = [FieldServer(endpoint) for endpoint in self.fleet.endpoints]
         self.cut: set[str] = set()
+        self.registry = CollectorRegistry()
+        cut = Gauge("watchroom_simulated_cut", "Gateways whose equipment is cut off", registry=self.registry)
+        cut.set_function(lambda: len(self.cut))
+        signals = Gauge("watchroom_simulated_signals", "Signals with a simulated value", registry=self.registry)
+        signals.set_function(lambda: len(self.compound.values))
         self.readers = Readers(
             mqtt,
             zone=zone,
@@ -158,6 +165,10 @@ class Simulation:
         """Operations of the control socket."""
         return {"scenario.play": self._op_play, "scenario.list": self._op_list}
 
+    def health(self) -> dict[str, object]:
+        """Facts for ``/health``."""
+        return {"ok": True, "service": "simulators", "playing": self.playing, "cut": sorted(self.cut)}
+
     async def _op_play(self, arguments: dict[str, Any]) -> dict[str, Any]:
         name = str(arguments.get("name", ""))
         if name not in scenario_names():
@@ -183,7 +194,7 @@ async def run_simulators(
     addresses: Mapping[str, str],
     mqtt: MqttSettings,
     control: Path | None = None,
-    data: Path | None = None,
+    health_port: int | None = None,
     time_of_day_s: float | None = None,
     started: asyncio.Event | None = None,
 ) -> None:
@@ -197,7 +208,7 @@ async def run_simulators(
         addresses: ``host:port`` in the gateway files -> the one to use instead.
         mqtt: The readers' broker.
         control: Where the control socket is made; None for none.
-        data: Folder of this installation; nothing is kept there yet.
+        health_port: Serve /health and /metrics there, this machine only; None for no server.
         time_of_day_s: Where the simulated day begins, seconds since midnight; None for the site's clock.
         started: Set when every port listens.
 
@@ -226,6 +237,9 @@ async def run_simulators(
                 group.create_task(simulation.readers.run(), name="readers")
             if simulation.control is not None:
                 group.create_task(simulation.control.run(), name="control")
+            if health_port is not None:
+                health = HealthServer("127.0.0.1", health_port, simulation.registry, simulation.health)
+                group.create_task(health.run(), name="health")
             if started is not None:
                 started.set()
     finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -76,6 +77,7 @@ def _running(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     gateway.add_argument("--health", type=int, metavar="PORT", help="serve /health and /metrics on this port")
     simulate = _command(commands, "simulate", _simulate, "run the simulated equipment of a site")
     simulate.add_argument("site", type=Path)
+    simulate.add_argument("--health", type=int, metavar="PORT", help="serve /health and /metrics on this port")
     simulate.add_argument("--addresses", type=Path, help="JSON file that maps host:port in the files to others")
     _simulation(simulate)
     broker = _command(commands, "broker", _broker, "run the embedded MQTT broker, this machine only")
@@ -146,6 +148,8 @@ def settings_of(options: argparse.Namespace) -> Settings:
     top = {key: given[key] for key in ("data", "log") if given.get(key) is not None}
     settings = settings.model_copy(update=top | {"http": settings.http.model_copy(update=http)})
     configure_logs(settings.log)
+    # journal, databases, outboxes and quarantine hold who went through which door: for the owner alone
+    os.umask(0o077)
     return settings
 
 
@@ -223,7 +227,7 @@ def _simulate(options: argparse.Namespace) -> int:
             addresses=_read_addresses(options.addresses),
             mqtt=settings.mqtt,
             control=settings.data / "simulate.sock",
-            data=settings.data,
+            health_port=options.health,
             time_of_day_s=options.day_from,
         )
     )

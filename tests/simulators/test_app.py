@@ -49,7 +49,6 @@ async def running(
             addresses=addresses,
             mqtt=MqttSettings(port=broker.port),
             control=folder / "simulate.sock",
-            data=folder,
             started=started,
         )
     )
@@ -212,6 +211,14 @@ def test_cut_devices_are_those_of_one_gateway() -> None:
     assert {server.endpoint.gateway for server in one.servers if server.is_cut} == {"garage"}
     one.cut_gateway("garage", False)
     assert not [server for server in one.servers if server.is_cut]
+
+
+def test_health_tells_what_is_played() -> None:
+    """The health page names the scenario and the gateways that are cut off."""
+    one = simulation(scenario="burst_pipe")
+    one.cut_gateway("garage", True)
+    assert one.health() == {"ok": True, "service": "simulators", "playing": ["burst_pipe"], "cut": ["garage"]}
+    assert one.registry.get_sample_value("watchroom_simulated_cut") == 1
 
 
 def test_idle_costs_little() -> None:
