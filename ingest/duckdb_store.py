@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,7 @@ class DuckStore:
         self._write: Any = None
         self._ids: dict[str, int] = {}
         self._lock = threading.Lock()
+        self._is_broken = False
 
     def open(self) -> None:
         """Open or make the file."""
@@ -60,13 +61,14 @@ class DuckStore:
     def position(self) -> int:
         """Return the journal offset after the last one stored."""
         with _translated(self._path), self._lock:
-            row = self._write.execute("select journal from position").fetchone()
-            return int(row[0])
+            return self._stored_position()
 
     def write(self, batch: SampleBatch, *, position: int) -> None:
         """Store samples and position in one transaction."""
-        known = dict(self._ids)
         with _translated(self._path), self._lock:
+            if self._is_broken and self._revive() == position:
+                return  # the commit had succeeded, what failed came after it
+            known = dict(self._ids)
             self._write.execute("begin")
             try:
                 for key in batch.keys:
@@ -86,8 +88,11 @@ class DuckStore:
                     del rows
                 self._write.execute("update position set journal = ?", [position])
                 self._write.execute("commit")
-            except BaseException:
-                self._write.execute("rollback")
+            except BaseException as exc:
+                self._is_broken = isinstance(exc, duckdb.FatalException)
+                # a commit that failed has ended the transaction by itself; its own message is the one to tell
+                with suppress(duckdb.Error):
+                    self._write.execute("rollback")
                 raise
             self._ids = known
 
@@ -115,6 +120,17 @@ class DuckStore:
         """Forget samples older than a time."""
         with _translated(self._path), self._lock:
             self._write.execute("delete from sample where time_ms < ?", [before_ms])
+
+    def _stored_position(self) -> int:
+        row = self._write.execute("select journal from position").fetchone()
+        return int(row[0])
+
+    def _revive(self) -> int:
+        """Open the file anew and return its position: after a failed checkpoint DuckDB refuses everything else."""
+        self.close()
+        self.open()
+        self._is_broken = False
+        return self._stored_position()
 
     def close(self) -> None:
         """Close the file."""

@@ -127,7 +127,7 @@ def write_site(folder: Path, *, modbus_port: int, mqtt_port: int, dead_port: int
     files = {
         "site.yaml": _SITE,
         "equipment.yaml": "\n".join(equipment) + "\n",
-        "rules.yaml": f"overrides:\n{overrides}",
+        "rules.yaml": f"overrides:\n{overrides}  GW-01: {{links.down: {{on_delay: 1s}}}}\n",
         "models/harm_float.yaml": _FLOAT,
         "models/harm_counters.yaml": _COUNTERS,
         "gateways/yard.yaml": "\n".join(gateway) + "\n" + _READER,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import random
@@ -14,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.brokers import Mosquitto
+from tests.system.chain import Chain
 from tests.system.evidence import (
     Key,
     check_accesses,
@@ -28,12 +27,9 @@ from tests.system.evidence import (
     numbered,
     outbox_records,
 )
-from tests.system.harm_site import GATEWAY, SITE, Field, Operator, Reader, field, reading, write_site
-from tests.system.room import PASSWORD, Process, Room, children_of, free_port, until
+from tests.system.harm_site import GATEWAY, SITE, Operator
+from tests.system.room import Room, children_of, until
 from watchroom.births import BirthStore
-from watchroom.errors import LinkError
-from watchroom.journal import FileJournal
-from watchroom.local import LocalClient
 
 pytestmark = pytest.mark.slow
 KILLS = 10
@@ -42,52 +38,13 @@ KILLS_A_LIFE = 3
 """Kills of each part before ``serve`` is ended in good order: its pauses between restarts grow with each."""
 
 
-class Harm:
-    """The whole chain as processes, and the one who kills them.
-
-    Args:
-        stack: Ends everything at the end of the test.
-        folder: Of the test.
-    """
+class Harm(Chain):
+    """The chain, and the one who kills its parts."""
 
     def __init__(self, stack: ExitStack, folder: Path) -> None:
-        self.folder, self.data, self.edge = folder, folder / "data", folder / "edge"
-        self.broker = Mosquitto(folder)
-        self.broker.start()
-        stack.callback(self.broker.kill)
-        self.field: Field = stack.enter_context(field())
-        self.file = write_site(folder / "site", modbus_port=self.field.port, mqtt_port=self.broker.port)
-        self.reader: Reader = stack.enter_context(reading(self.broker.port))
-        self.room = Room(self.data, free_port())
-        stack.callback(self.room.close)
-        self.serve, self.gateway = self.start_serve(), self.start_gateway()
-        stack.callback(lambda: self.serve.close())
-        stack.callback(lambda: self.gateway.close())
+        super().__init__(stack, folder)
         self.committed: dict[Key, bytes] = {}
         self.kills = dict.fromkeys(PARTS, 0)
-        self._ends = 0
-
-    @property
-    def database(self) -> str:
-        """URL of the SQL database."""
-        return f"sqlite:///{self.data / 'watchroom.sqlite'}"
-
-    def start_serve(self) -> Process:
-        """Start engine and pages."""
-        arguments = ["serve", str(self.folder / "site"), "--data", str(self.data), "--port", str(self.room.port)]
-        return self._start(arguments, "serve")
-
-    def start_gateway(self) -> Process:
-        """Start the gateway."""
-        return self._start(["gateway", str(self.file), "--data", str(self.edge)], "gateway")
-
-    def _start(self, arguments: list[str], name: str) -> Process:
-        environment = {
-            "WATCHROOM_MQTT__PORT": str(self.broker.port),
-            "WATCHROOM_ADMIN_PASSWORD": PASSWORD,
-            "WATCHROOM_LOG": "warning",
-        }
-        return Process(arguments, environment=environment, output=self.folder / f"{name}.log")
 
     def kill(self, part: str) -> None:
         """Kill -9 one part and bring it back, as its supervisor or init system would."""
@@ -110,37 +67,6 @@ class Harm:
         assert self.serve.interrupt() == 0
         self.serve.close()
         self.serve = self.start_serve()
-
-    def progress(self, round_: str) -> None:
-        """Wait until every part does its work again: proof that the round has not stopped anything for good."""
-        answered, end = len(self.reader.answered), self.journal_end()
-        until(f"{round_}: swipes are answered", lambda: len(self.reader.answered) > answered + 20, within_s=40)
-        until(f"{round_}: the journal grows", lambda: self.journal_end() > end + 20, within_s=40)
-        until(f"{round_}: the page answers", self.room.answers, within_s=40)
-
-    def journal_end(self) -> int:
-        """Return the end of the journal as another process sees it."""
-        return FileJournal(self.data / "journal", read_only=True).end(SITE)
-
-    def status(self) -> dict[str, Any]:
-        """Return what the engine says about itself; empty while it is away."""
-        return asyncio.run(_ask_status(self.data / "engine.sock"))
-
-
-async def _ask_status(path: Path) -> dict[str, Any]:
-    connected = asyncio.Event()
-    client = LocalClient(path, on_wake=lambda _: connected.set())
-    running = asyncio.create_task(client.run())
-    try:
-        async with asyncio.timeout(5):
-            await connected.wait()
-            found: dict[str, Any] = await client.ask("status")
-    except (LinkError, TimeoutError):
-        return {}
-    else:
-        return found
-    finally:
-        running.cancel()
 
 
 @pytest.fixture
@@ -174,7 +100,7 @@ def _destroy(harm: Harm, chance: random.Random) -> None:
             until("the moment has come", _moment(harm, chance))
             for part in group:
                 harm.kill(part)
-        harm.progress(f"round {number}")
+        harm.goes_on(f"round {number}")
         if number % KILLS_A_LIFE == 0:
             harm.end_serve_well()
 
@@ -205,7 +131,7 @@ def test_ten_kills_of_each_part_under_load(harm: Harm) -> None:
     """Whatever is killed, whenever: all that was committed is stored and judged once, and no ticket is there twice."""
     harm.room.wait_ready(within_s=60)
     operator = Operator(Room(harm.data, harm.room.port))
-    harm.progress("before")
+    harm.goes_on("before")
     operator.start()
     try:
         _destroy(harm, random.Random(os.environ.get("WATCHROOM_TEST_SEED", "20261122")))
