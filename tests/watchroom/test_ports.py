@@ -32,3 +32,10 @@ def test_part_of_a_running_box_tries_again() -> None:
         with pytest.raises(LinkError, match=rf"port {port} .* in use"):
             wait_for_free("127.0.0.1", port)
     wait_for_free("127.0.0.1", port)
+
+
+def test_any_port_is_a_real_one() -> None:
+    """Port 0 in the addresses of a demo would send gateways and simulators to different places."""
+    port = free_port("127.0.0.1", 0)
+    assert port > 0
+    assert is_free("127.0.0.1", port)

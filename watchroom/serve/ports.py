@@ -46,8 +46,8 @@ def _in_use(host: str, port: int) -> str:
 
 
 def free_port(host: str, preferred: int) -> int:
-    """Return the preferred port if it is free, else any free one."""
-    if is_free(host, preferred):
+    """Return the preferred port if it is free, else any free one; 0 prefers none."""
+    if preferred and is_free(host, preferred):
         return preferred
     with closing(socket.socket(socket.AF_INET, socket.SOCK_STREAM)) as probe:
         probe.bind((host, 0))

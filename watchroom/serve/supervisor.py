@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import os
 import signal
 import sys
@@ -19,6 +20,19 @@ BACKOFF_S = (0.2, 1.0, 2.0, 5.0, 10.0)
 CALM_S = 30.0
 STOP_S = 10.0
 CONFIG_EXIT = 2
+
+
+_libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+_PR_SET_PDEATHSIG = 1
+
+
+def _end_with_parent() -> None:
+    """Ask the kernel to end this child in good order should the supervisor be killed.
+
+    Otherwise it would go on unseen, holding ports and data folder, and the next start would be refused.
+    """
+    if _libc is not None:
+        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +51,7 @@ class Child:
 
 
 async def supervise(children: Sequence[Child]) -> int:
-    """Run all children until SIGINT or SIGTERM, or until one reports a wrong configuration.
+    """Run all children until SIGINT, SIGTERM or the terminal is closed, or until one reports a wrong configuration.
 
     A child that ends by itself is restarted after a pause that grows while it keeps failing.
 
@@ -46,7 +60,7 @@ async def supervise(children: Sequence[Child]) -> int:
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, stop.set)
     codes: list[int] = []
     async with asyncio.TaskGroup() as group:
@@ -67,6 +81,7 @@ async def _keep(child: Child, stop: asyncio.Event, codes: list[int]) -> None:
             env=os.environ | dict(child.environment),
             # a Ctrl-C of the terminal reaches only us: we stop the children in good order
             start_new_session=True,
+            preexec_fn=_end_with_parent,
         )
         log.info("started", child=child.name, pid=process.pid)
         code = await _ended(process, stop)
