@@ -88,6 +88,7 @@ def _tools(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     init = _command(commands, "init", _init, "write a small commented site to start from")
     init.add_argument("name", help="id of the site, for example maple-garden")
     init.add_argument("--folder", type=Path, help="where to write it (default: ./NAME)")
+    _users(commands)
     check = _command(commands, "check", _check, "check a site folder or a gateway file")
     check.add_argument("path", type=Path)
     plan = _command(commands, "plan", _plan, "print the exact requests of a gateway file")
@@ -96,6 +97,15 @@ def _tools(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     probe.add_argument("file", type=Path)
     probe.add_argument("device")
     probe.add_argument("--addresses", type=Path, help="JSON file that maps host:port in the file to others")
+
+
+def _users(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    user = commands.add_parser("user", help="accounts of the pages", description="Accounts of the pages.")
+    add = _command(user.add_subparsers(metavar="COMMAND", required=True), "add", _user_add, "make an account")
+    add.add_argument("name", help="name to sign in with")
+    add.add_argument("--role", required=True, help="guard, leader, technician, contractor, manager, admin, ...")
+    add.add_argument("--display", default="", help="name shown on the pages (default: NAME)")
+    add.add_argument("--lang", choices=["zh", "en"], default="zh", help="language of the pages")
 
 
 def _command(
@@ -250,6 +260,16 @@ def _init(options: argparse.Namespace) -> int:
     folder = options.folder or Path(options.name)
     init_site(options.name, folder)
     print(f"Wrote {folder}. Next: edit gateways/first.yaml, then  watchroom check {folder}")
+    return 0
+
+
+def _user_add(options: argparse.Namespace) -> int:
+    from watchroom.serve.users import ROLES, add_user
+
+    if options.role not in ROLES:
+        raise ConfigError(f"there is no role {options.role!r}", key="--role", hint=", ".join(ROLES))
+    person = add_user(settings_of(options), options.name, role=options.role, display=options.display, lang=options.lang)
+    print(f"Made the account {person.name} ({person.role})")
     return 0
 
 
