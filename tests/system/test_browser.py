@@ -119,6 +119,9 @@ def test_burst_pipe_from_banner_to_trend(seat: Seat, up: tuple[Room, Process]) -
     row = page.locator("main.alarms .row", has_text="疑似爆管").first
     row.click()
     expect(row.locator(".st")).to_have_text("已确认")
+    expect(row.locator(".vl")).to_contain_text("< 0.45 MPa")
+    door = page.locator("main.alarms .row", has_text="强行开门").first
+    expect(door.locator(".vl")).to_have_text("开")  # a state is told in words
     expect(page.locator("section.det")).to_contain_text("admin")
     page.goto("/equipment/WP-01")
     expect(page.locator(".lane .u-over").first).to_be_visible()

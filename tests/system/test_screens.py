@@ -56,7 +56,7 @@ def test_pages_fit_and_are_complete(browser: Browser, room: Room, theme: str, la
     page = seat.page
     page.goto("/sign-in")
     expect(page.locator("form button.pri")).to_be_visible()
-    page.screenshot(path=SCREENSHOTS / f"sign-in-{name}.png")
+    page.screenshot(path=SCREENSHOTS / f"sign-in-{name}.png", animations="disabled")
     seat.sign_in()
     for which, path in PAGES.items():
         page.goto(path)
@@ -64,11 +64,22 @@ def test_pages_fit_and_are_complete(browser: Browser, room: Room, theme: str, la
         expect(page.locator("text=/Loading…|正在载入…/")).to_have_count(0)
         if which in {"pumps", "elevator"}:
             expect(page.locator(".lane canvas").first).to_be_visible()
-        page.screenshot(path=SCREENSHOTS / f"{which}-{name}.png")
+        page.screenshot(path=SCREENSHOTS / f"{which}-{name}.png", animations="disabled")
         assert page.evaluate("document.documentElement.scrollWidth") <= size["width"], which
+        if size is PHONE:
+            assert _narrow(page) == [], which
         assert _untranslated(page) == [], which
     assert seat.console.errors == []
     seat.close()
+
+
+def _narrow(page: Page) -> list[str]:
+    """Return panels that leave a phone's width unused."""
+    found: list[str] = page.evaluate(
+        """() => [...document.querySelectorAll('main .panel')].filter(e => e.offsetParent !== null)
+          .filter(e => e.getBoundingClientRect().width < 0.85 * innerWidth).map(e => e.className)"""
+    )
+    return found
 
 
 def _untranslated(page: Page) -> list[str]:
