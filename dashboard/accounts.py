@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import re
 import secrets
+import unicodedata
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,8 +96,11 @@ def check_new(name: str, password: str) -> None:
 
 
 def tidy_name(name: str) -> str:
-    """Return a name as accounts know it: without spaces around it, in lower case."""
-    return name.strip().lower()
+    """Return a name as accounts know it: without spaces around it, in lower case, full-width letters made plain.
+
+    A Chinese keyboard gives ``ａｄｍｉｎ`` as easily as ``admin``; the two must not be two accounts.
+    """
+    return unicodedata.normalize("NFKC", name).strip().lower()
 
 
 def count_accounts(conn: Connection) -> int:

@@ -98,6 +98,9 @@ async def _command(
     comment = (body.comment if body else None) or None
 
     def work(conn: Connection) -> str:
+        # one database may serve several sites
+        if not parts.alarms.by_id(conn, [alarm_id]):
+            raise Problem(404, "alarm.unknown", detail=alarm_id)
         command_id = submit(
             conn,
             kind,

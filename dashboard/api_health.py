@@ -43,7 +43,7 @@ class Figures(Collector):
         ]
 
 
-@router.get("/health")
+@router.api_route("/health", methods=["GET", "HEAD"])
 async def health(parts: PartsOf) -> Response:
     """Answer 200 while requests can be served, 503 without the database; the engine is told, not judged."""
     try:

@@ -101,7 +101,7 @@ async def _recognise(websocket: WebSocket, socket: BrowserSocket, parts: Parts) 
     try:
         async with asyncio.timeout(AUTH_S):
             first = json.loads(await socket.receive_text() or "null")
-    except (TimeoutError, ValueError):
+    except (TimeoutError, ValueError, RecursionError):
         return None
     token = first.get("token") if isinstance(first, dict) and first.get("op") == "auth" else None
     return await parts.gate.find(token) if isinstance(token, str) else None

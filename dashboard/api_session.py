@@ -47,6 +47,8 @@ async def sign_out(request: Request, parts: PartsOf, session: SignedIn) -> Respo
 async def setup(request: Request, body: Setup, parts: PartsOf) -> Response:
     """Make the first account with the one-time link, and sign in."""
     _refuse_foreign_page(request, parts)
+    # everybody may ask this, and hashing takes the one thread that sign-ins need
+    parts.gate.count_try(address_of(request))
     check_new(body.username, body.password)
     password_hash = await parts.gate.hash_password(body.password)
 

@@ -64,9 +64,12 @@ async def take_step(
     now_ms = parts.now_ms()
 
     def work(conn: Connection) -> dict[str, Any] | None:
+        known = parts.tickets.by_id_or_number(conn, ticket_id)
+        if known is None:
+            raise Problem(404, "ticket.unknown", detail=ticket_id)
         row = step_ticket(
             conn,
-            ticket_id,
+            known,
             step,
             user=person.name,
             role=person.role,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from dashboard import (
 )
 from dashboard.access_rows import AccessRows
 from dashboard.alarm_rows import AlarmRows
+from dashboard.bodies import BodyLimit
 from dashboard.catalog import Catalog
 from dashboard.feed import Feed
 from dashboard.gate import Gate
@@ -50,10 +52,10 @@ from watchroom import __version__
 from watchroom.births import BirthStore
 from watchroom.clock import utc_ms
 from watchroom.database.connect import migrate, open_database
-from watchroom.errors import LinkError, StateError
+from watchroom.errors import ConfigError, LinkError, StateError
 from watchroom.journal import FileJournal
 from watchroom.local import LocalClient
-from watchroom.settings import Settings
+from watchroom.settings import HttpSettings, Settings
 from watchroom.site import Site, load_site
 
 log = structlog.get_logger(__name__)
@@ -229,6 +231,7 @@ def build_app(
         responses=PROBLEMS,
     )
     problems.install(app)
+    app.add_middleware(BodyLimit)
     app.add_middleware(SecurityHeaders, is_secure=settings.public_url.startswith("https:"))
     for module in (
         api_session,
@@ -243,7 +246,7 @@ def build_app(
     ):
         app.include_router(module.router)
 
-    @app.get("/{path:path}", include_in_schema=False)
+    @app.api_route("/{path:path}", methods=["GET", "HEAD"], include_in_schema=False)
     async def page(request: Request) -> Response:
         if request.url.path.startswith("/api/"):
             raise Problem(404, "http.404", detail=request.url.path)
@@ -261,6 +264,7 @@ async def run_dashboard(folder: Path, settings: Settings) -> None:
         StoreError: If the database is away.
     """
     site = load_site(folder)
+    check_tls(settings.http)
     settings.data.mkdir(parents=True, exist_ok=True)
     database = open_database(settings.database_url)
     migrate(database)
@@ -276,6 +280,24 @@ async def run_dashboard(folder: Path, settings: Settings) -> None:
     await server.serve()
     if failures:
         raise failures[0]
+
+
+def check_tls(http: HttpSettings) -> None:
+    """Refuse a certificate that cannot be served, before people are sent to https.
+
+    Raises:
+        ConfigError: If a file is missing, unreadable, or the key is not the certificate's.
+    """
+    if http.tls_cert is None:
+        if http.tls_key is not None:
+            raise ConfigError("a private key needs its certificate (WATCHROOM_HTTP__TLS_CERT)", path=http.tls_key)
+        return
+    try:
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(http.tls_cert, http.tls_key)
+    except (OSError, ValueError) as exc:
+        key = "WATCHROOM_HTTP__TLS_CERT"
+        hint = f"key file: {http.tls_key or 'none set, so the same file must hold it'}"
+        raise ConfigError(f"cannot serve this certificate: {exc}", path=http.tls_cert, key=key, hint=hint) from exc
 
 
 def server_config(app: FastAPI, settings: Settings) -> uvicorn.Config:

@@ -49,7 +49,7 @@ class Gate:
             Problem: 401 for a wrong name or password, 429 when locked or asked too often.
             StoreError: If the database is away.
         """
-        self._count_try(address)
+        self.count_try(address)
         try:
             stored = await self._database.read(lambda conn: stored_password(conn, name, now_ms=self._now_ms()))
             loop = asyncio.get_running_loop()
@@ -136,6 +136,20 @@ class Gate:
         if not is_same_origin(headers, public_url=self._public_url):
             raise Problem(403, "session.origin", detail="sent by a page of another origin")
 
+    def count_try(self, address: str) -> None:
+        """Count a try to sign in or to use a link.
+
+        Raises:
+            Problem: 429 ``session.too_many``.
+        """
+        now_ms = self._now_ms()
+        if len(self._tries) > KNOWN_MAX:
+            self._tries = {key: tries for key, tries in self._tries.items() if tries[-1] > now_ms - TRIES_MS}
+        tries = self._tries.setdefault(address, deque(maxlen=TRIES))
+        if len(tries) == TRIES and tries[0] > now_ms - TRIES_MS:
+            raise Problem(429, "session.too_many", headers={"Retry-After": "60"})
+        tries.append(now_ms)
+
     def close(self) -> None:
         """End the hashing thread."""
         self._hashing.shutdown(wait=True, cancel_futures=True)
@@ -147,15 +161,6 @@ class Gate:
         action = "sign_in" if opened else "sign_in_refused"
         audit.record(conn, action, now_ms=now_ms, user=tidy_name(name)[:64], address=address)
         return opened
-
-    def _count_try(self, address: str) -> None:
-        now_ms = self._now_ms()
-        if len(self._tries) > KNOWN_MAX:
-            self._tries = {key: tries for key, tries in self._tries.items() if tries[-1] > now_ms - TRIES_MS}
-        tries = self._tries.setdefault(address, deque(maxlen=TRIES))
-        if len(tries) == TRIES and tries[0] > now_ms - TRIES_MS:
-            raise Problem(429, "session.too_many", headers={"Retry-After": "60"})
-        tries.append(now_ms)
 
 
 def require(person: Person, right: str) -> None:

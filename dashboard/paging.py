@@ -10,6 +10,9 @@ from typing import Any
 
 from dashboard.problems import Problem
 
+NUMBER_MAX = 2**63 - 1
+"""What both databases can compare a number column with."""
+
 
 def encode_cursor(*values: int | str) -> str:
     """Return a cursor that stands after a row with these sort values."""
@@ -24,9 +27,11 @@ def decode_cursor(cursor: str, kinds: Sequence[type]) -> list[Any]:
     """
     try:
         values = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-    except (ValueError, binascii.Error) as exc:
+    except (ValueError, RecursionError, binascii.Error) as exc:
         raise Problem(400, "request.cursor") from exc
     if not isinstance(values, list) or [type(value) for value in values] != list(kinds):
+        raise Problem(400, "request.cursor")
+    if any(isinstance(value, int) and abs(value) > NUMBER_MAX for value in values):
         raise Problem(400, "request.cursor")
     return values
 

@@ -160,7 +160,7 @@ class Screen:
             try:
                 text = await self._socket.receive_text()
                 message = json.loads(text) if text is not None else None
-            except ValueError:
+            except (ValueError, RecursionError):
                 continue
             if isinstance(message, dict):
                 return message
@@ -182,7 +182,7 @@ class Screen:
         elif isinstance(view, list):
             places = [at for at in view[:VIEW_MAX] if type(at) is int and 0 <= at < known]
             self._view = np.array(sorted(set(places)), dtype=np.int64)
-        self._asked_hz = self._hz = min(10.0, max(1.0, float(hz))) if isinstance(hz, int | float) else 1.0
+        self._asked_hz = self._hz = float(min(10, max(1, hz))) if isinstance(hz, int | float) else 1.0
         self._told_version = 0
         self._signals_due = True
         self._due.set()

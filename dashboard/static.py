@@ -64,8 +64,11 @@ class Pages:
     def _file(self, path: str) -> Path | None:
         if not path or any(part.startswith(".") for part in path.split("/")):
             return None
-        file = (self._folder / path).resolve()
-        return file if file.is_relative_to(self._folder) and file.is_file() else None
+        try:
+            file = (self._folder / path).resolve()
+            return file if file.is_relative_to(self._folder) and file.is_file() else None
+        except (OSError, ValueError):  # a name too long, or with a NUL in it
+            return None
 
 
 def _type(file: Path) -> str:

@@ -54,6 +54,12 @@ class TicketRows:
         """Return these tickets as they stand now."""
         return self._complete(conn, self._select().where(ticket.c.id.in_(ids))) if ids else []
 
+    def by_id_or_number(self, conn: Connection, ticket_id: str) -> str | None:
+        """Return the id of a ticket of this site, None if there is none: one database may serve several sites."""
+        where = (ticket.c.id == ticket_id) | (ticket.c.number == ticket_id)
+        found = conn.execute(select(ticket.c.id).where(ticket.c.site == self._site, where)).first()
+        return None if found is None else str(found.id)
+
     def with_events(self, conn: Connection, ticket_id: str) -> dict[str, Any] | None:
         """Return one ticket with its history, by id or number; None if there is none."""
         query = self._select().where((ticket.c.id == ticket_id) | (ticket.c.number == ticket_id))

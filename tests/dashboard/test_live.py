@@ -282,7 +282,17 @@ def site_center(center: Center) -> Center:
 
 
 @pytest.mark.parametrize(
-    "said", ["{", "[]", '"x"', '{"op":"sub"}', '{"op":"sub","topic":"signals","view":[-1,9e9,"x"],"hz":"?"}']
+    "said",
+    [
+        "{",
+        "[]",
+        '"x"',
+        '{"op":"sub"}',
+        '{"op":"sub","topic":"signals","view":[-1,9e9,"x"],"hz":"?"}',
+        '{"op":"sub","topic":"signals","view":[0],"hz":1' + "0" * 400 + "}",
+        "[" * 100_000,
+    ],
+    ids=["cut", "list", "text", "no topic", "odd values", "huge number", "deep"],
 )
 async def test_nonsense_does_not_end_the_connection(desk: Desk, center: Center, said: str) -> None:
     """A page of another version may say what we do not know."""

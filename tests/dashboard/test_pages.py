@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from dashboard.app import run_dashboard
+from dashboard.app import check_tls, run_dashboard
+from dashboard.bodies import LARGEST
 from tests.dashboard.center import Center, until, write_site
 from tests.dashboard.desk import Desk, settings_for
 from watchroom.database.connect import migrate, open_database
+from watchroom.errors import ConfigError
 from watchroom.settings import HttpSettings, Settings
 
 
@@ -145,3 +147,43 @@ async def test_stopping_while_the_engine_does_not_answer(center: Center) -> None
         await until("the question", lambda: center.hung)
         desk._server.should_exit = True
         await until("the end", lambda: desk._task is not None and desk._task.done(), within_s=6)
+
+
+@pytest.mark.parametrize("path", ["/%00", "/" + "a" * 5000])
+async def test_impossible_file_names_are_a_path_of_the_page(built: Desk, path: str) -> None:
+    """What no file can be called is answered like any other unknown path, without an error in the log."""
+    async with built.visitor() as browser:
+        assert (await browser.get(path)).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/", "/favicon.svg", "/health"])
+async def test_watchers_may_ask_for_the_head_alone(built: Desk, path: str) -> None:
+    """Uptime monitors and load balancers send HEAD."""
+    async with built.visitor() as browser:
+        reply = await browser.head(path)
+    assert (reply.status_code, reply.content) == (200, b"")
+
+
+async def test_a_huge_request_is_refused_before_it_is_read(built: Desk) -> None:
+    """Nobody fills the memory of the box without a password, whether the length is told or not."""
+
+    async def chunks() -> AsyncIterator[bytes]:
+        for _ in range(40):
+            yield b" " * 65536
+
+    async with built.visitor() as browser:
+        told = await browser.post("/api/v1/session", content=b" " * (LARGEST + 1))
+        untold = await browser.post("/api/v1/session", content=chunks(), headers={"content-type": "application/json"})
+    assert (told.status_code, told.json()["code"]) == (413, "request.too_large")
+    assert untold.status_code == 413
+
+
+def test_certificate_that_cannot_be_served_is_told_in_words(tmp_path: Path) -> None:
+    """A missing file, something else than a certificate, or a key alone: a sentence, not a traceback."""
+    (tmp_path / "no.pem").write_text("nothing", encoding="utf-8")
+    for name in ("gone.pem", "no.pem"):
+        with pytest.raises(ConfigError, match="cannot serve this certificate"):
+            check_tls(HttpSettings(tls_cert=tmp_path / name))
+    with pytest.raises(ConfigError, match="needs its certificate"):
+        check_tls(HttpSettings(tls_key=tmp_path / "no.pem"))
+    check_tls(HttpSettings())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from datetime import datetime
 from typing import Any, get_args
@@ -94,7 +95,7 @@ def test_origin(headers: dict[str, str], is_ours: bool) -> None:
     assert is_same_origin(headers, public_url="https://pub.example") is is_ours
 
 
-@given(st.lists(st.one_of(st.integers(), st.text())))
+@given(st.lists(st.one_of(st.integers(-(2**63) + 1, 2**63 - 1), st.text())))
 def test_cursor_gives_back_its_values(values: list[int | str]) -> None:
     """A cursor means the same row tomorrow."""
     assert decode_cursor(encode_cursor(*values), [type(value) for value in values]) == values
@@ -174,3 +175,11 @@ def test_parcel_text_is_json_for_each_person() -> None:
         assert (told["seq"], told["prev"], told["alarms"], told["more"]) == (5, 3, [{"id": "a"}], 1)
         assert ("dispatch" in told["tickets"][0]["steps"]) is can
         assert "held_from" not in told["tickets"][0]
+
+
+@pytest.mark.parametrize("text", ["[99999999999999999999999]", "[" * 3000, "[true]", "{"])
+def test_cursor_not_made_by_us_is_refused(text: str) -> None:
+    """A number no database column can hold, or nested lists without end, are the asker's mistake and not ours."""
+    cursor = base64.urlsafe_b64encode(text.encode()).decode()
+    with pytest.raises(Problem, match=r"request\.cursor"):
+        decode_cursor(cursor, (int,))
