@@ -36,7 +36,9 @@ class HttpSettings(BaseModel):
 class Settings(BaseSettings):
     """Settings shared by the services of one box."""
 
-    model_config = SettingsConfigDict(env_prefix="WATCHROOM_", env_nested_delimiter="__", extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="WATCHROOM_", env_nested_delimiter="__", env_ignore_empty=True, extra="ignore"
+    )
 
     data: Path = Field(default=Path("watchroom-data"), description="Folder for journal, databases and outboxes")
     database: str | None = Field(
