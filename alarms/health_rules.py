@@ -65,12 +65,16 @@ class HealthJudge:
 
     def tick(self, now_ms: int) -> list[RowChange]:
         """Judge at the centre's clock; record numbers of the changes are 0."""
-        restarts = now_ms - self.tick_ms > GAP_MS
+        # a clock set back is a gap too: what it said before would lie in the future, perhaps for months
+        back_ms = max(0, self.tick_ms - now_ms)
+        restarts = back_ms > 0 or now_ms - self.tick_ms > GAP_MS
         self.tick_ms = now_ms
         if restarts:
             for state in self._lanes.states:
                 if not state.is_silent:
                     state.arrived_ms = now_ms
+                else:
+                    state.arrived_ms -= back_ms
             self.since[self.cond != self.act] = now_ms
         self._watch_gateways(now_ms)
         cond, since, holds = self._conditions(now_ms)

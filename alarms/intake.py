@@ -10,13 +10,19 @@ from alarms.lanes import Lanes
 from alarms.signal_table import NEVER, Ints, SignalTable
 from watchroom.births import Birth, BirthStore
 from watchroom.errors import ContractError
-from watchroom.frames import EventFrame, Frame, Header, SampleFrame, decode
+from watchroom.frames import Event, EventFrame, Frame, Header, SampleFrame, decode
 from watchroom.journal import Record
 from watchroom.signals import Quality
 
 STALE_FACTOR = 1.5
 """A signal is stale when its silence is this many times what its gateway allows itself."""
 CLOCK_TOLERANCE_MS = 5_000
+
+
+def loss_of(event: Event) -> list[tuple[int, int]]:
+    """Return the ranges of numbers that a ``loss`` event gives up."""
+    ranges = event.fields.get("ranges", [])
+    return [(a, b) for a, b in ranges] if isinstance(ranges, list) else []
 
 
 class Intake:
@@ -58,17 +64,20 @@ class Intake:
     def breaks(self, gateway: str, header: Header) -> bool:
         """Whether what came before this frame must be judged first."""
         state = self._lanes.states[self._lanes.gateway(gateway)]
-        return header.clock_gen > state.clock_gen or header.is_simulated != state.is_simulated
+        return state.is_newer(header) or header.is_simulated != state.is_simulated
 
     def turn(self, gateway: str, header: Header) -> int:
-        """Take over clock generation and simulated mark; return the gateway if its clock has stepped, else -1."""
+        """Take over epoch, clock generation and simulated mark; return the gateway if its clock has stepped, else -1.
+
+        A new outbox counts the generations anew, and may be another box with another clock: that is a step too.
+        """
         number = self._lanes.gateway(gateway)
         state = self._lanes.states[number]
         state.is_simulated = header.is_simulated
-        if header.clock_gen <= state.clock_gen:
+        if not state.is_newer(header):
             return -1
-        has_stepped = state.clock_gen > 0
-        state.clock_gen = header.clock_gen
+        has_stepped = state.epoch >= 0
+        state.turn(header)
         return number if has_stepped else -1
 
     def add(self, chunk: Chunk, record: Record, frame: Frame) -> None:
@@ -86,14 +95,14 @@ class Intake:
             for event in frame.events:
                 chunk.events.append((number, event))
                 if event.kind == "loss":
-                    self._skip(chunk, gateway)
+                    self._skip(chunk, gateway, loss_of(event))
         # an older generation of the clock says nothing about now
-        if header.clock_gen >= self._lanes.states[gateway].clock_gen:
+        if not self._lanes.states[gateway].is_older(header):
             self._rise(chunk, lane, self._lanes.chains[lane].claim(header))
 
-    def _skip(self, chunk: Chunk, gateway: int) -> None:
+    def _skip(self, chunk: Chunk, gateway: int, lost: list[tuple[int, int]]) -> None:
         for lane in self._lanes.lanes_of(gateway):
-            self._rise(chunk, lane, self._lanes.chains[lane].skip())
+            self._rise(chunk, lane, self._lanes.chains[lane].skip(lost))
 
     def _rise(self, chunk: Chunk, lane: int, complete_ms: int) -> None:
         if complete_ms > self._lanes.complete_ms[lane]:

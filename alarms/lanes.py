@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -12,6 +13,11 @@ from watchroom.frames import Header
 from watchroom.intervals import IntervalSet
 
 EPOCHS_KEPT = 4
+WAITING_LIMIT = 1000
+"""Frames of a lane that wait for one before them; beyond it that one is given up, whatever became of it."""
+LOST_LIMIT = 4096
+CLOCK_GENS = 0xFFFF
+"""Generations of a gateway's clock are 1 to 65535, then 1 again."""
 
 
 @dataclass(slots=True)
@@ -22,17 +28,19 @@ class Chain:
         head: seq up to which nothing is missing; -1 before the first frame of an epoch.
         waiting: prev -> (seq, complete_ms) of frames that arrived before the one they follow.
         beats: prev -> complete_ms of heartbeats that did.
+        lost: [first, last] of numbers that will never come; the gateway may say so before what follows them is here.
     """
 
     epoch: int = -1
     head: int = -1
     waiting: dict[int, tuple[int, int]] = field(default_factory=dict)
     beats: dict[int, int] = field(default_factory=dict)
+    lost: list[tuple[int, int]] = field(default_factory=list)
 
     def claim(self, header: Header) -> int:
         """Return the newest complete_ms that counts after this frame, NEVER when none does."""
         if header.epoch != self.epoch:
-            self.epoch, self.head, self.waiting, self.beats = header.epoch, -1, {}, {}
+            self.epoch, self.head, self.waiting, self.beats, self.lost = header.epoch, -1, {}, {}, []
         if header.is_heartbeat:
             if header.prev == self.head or self.head < 0:
                 return header.complete_ms
@@ -43,12 +51,15 @@ class Chain:
         if not starts and header.prev != self.head:
             if header.prev > self.head:
                 self.waiting[header.prev] = (header.seq, header.complete_ms)
+                if self._is_lost(header.prev) or len(self.waiting) > WAITING_LIMIT:
+                    return self.skip()
             return NEVER
         self.head = header.seq
         return self._follow(header.complete_ms)
 
-    def skip(self) -> int:
+    def skip(self, lost: Sequence[tuple[int, int]] = ()) -> int:
         """Give up what is missing (the gateway said it is lost); return the complete_ms that counts then."""
+        self.lost = [*self.lost, *(row for row in lost if row[1] > self.head)][-LOST_LIMIT:]
         if not self.waiting:
             return NEVER
         self.head = min(self.waiting)
@@ -59,12 +70,20 @@ class Chain:
             complete_ms = max(complete_ms, self.beats.get(self.head, NEVER))
             follower = self.waiting.pop(self.head, None)
             if follower is None:
-                break
+                bridge = min((prev for prev in self.waiting if prev > self.head and self._is_lost(prev)), default=None)
+                if bridge is None:
+                    break
+                self.head = bridge
+                continue
             self.head, complete_ms = follower[0], max(complete_ms, follower[1])
         # what a new chain leaves behind belongs to the old one
         self.waiting = {prev: item for prev, item in self.waiting.items() if prev > self.head}
         self.beats = {prev: item for prev, item in self.beats.items() if prev > self.head}
+        self.lost = [row for row in self.lost if row[1] > self.head]
         return complete_ms
+
+    def _is_lost(self, seq: int) -> bool:
+        return any(a <= seq <= b for a, b in self.lost)
 
 
 @dataclass(slots=True)
@@ -74,7 +93,9 @@ class GatewayState:
     Attributes:
         arrived_ms: Arrival of its newest record, centre's clock; NEVER before the first.
         back_ms: Arrival of the first record after a silence.
-        clock_gen: Newest generation of its clock.
+        clock_gen: Newest generation of its clock, counted within an epoch.
+        epoch: Its newest outbox; -1 before the first.
+        past: Outboxes it had before.
         seen: epoch -> sequence numbers judged.
         schema: Newest (epoch, schema) whose birth was taken.
     """
@@ -82,6 +103,8 @@ class GatewayState:
     arrived_ms: int = NEVER
     back_ms: int = NEVER
     clock_gen: int = 0
+    epoch: int = -1
+    past: list[int] = field(default_factory=list)
     is_simulated: bool = False
     is_silent: bool = False
     seen: dict[int, IntervalSet] = field(default_factory=dict)
@@ -97,6 +120,23 @@ class GatewayState:
             while len(self.seen) > EPOCHS_KEPT:
                 del self.seen[next(iter(self.seen))]
         return known.add(header.seq)
+
+    def is_newer(self, header: Header) -> bool:
+        """Whether a frame comes from a newer outbox, or after a step of the clock."""
+        if header.epoch != self.epoch:
+            return header.epoch not in self.past
+        return 0 < (header.clock_gen - self.clock_gen) % CLOCK_GENS < CLOCK_GENS // 2
+
+    def is_older(self, header: Header) -> bool:
+        """Whether a frame comes from an outbox before this one, or from before the last step of the clock."""
+        return (header.epoch, header.clock_gen) != (self.epoch, self.clock_gen) and not self.is_newer(header)
+
+    def turn(self, header: Header) -> None:
+        """Take over the outbox and the generation of the clock of a newer frame."""
+        if header.epoch != self.epoch:
+            self.past = [*self.past, self.epoch][-EPOCHS_KEPT:] if self.epoch >= 0 else []
+            self.epoch = header.epoch
+        self.clock_gen = header.clock_gen
 
 
 class Lanes:
@@ -172,6 +212,7 @@ class Lanes:
                 head=row["head"],
                 waiting={prev: (item[0], item[1]) for prev, item in row["waiting"]},
                 beats=dict(row["beats"]),
+                lost=[(a, b) for a, b in row.get("lost", [])],
             )
             for row in content["chains"]
         ]

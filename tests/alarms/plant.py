@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from alarms.rows import RuleRow
@@ -48,6 +48,8 @@ class Plant:
     def __post_init__(self) -> None:
         self.births = BirthStore(self.folder)
         self._alias: dict[str, tuple[str, int, Lane]] = {}
+        self._births: dict[str, Birth] = {}
+        self._epoch = dict.fromkeys(self.gateways, EPOCH)
         self._seq = dict.fromkeys(self.gateways, 0)
         self._lanes: dict[tuple[str, int], _Lane] = {}
         for name, specs in self.gateways.items():
@@ -59,6 +61,14 @@ class Plant:
                 self._alias[spec.key] = (name, spec.alias, spec.lane)
             birth = Birth(gateway=name, epoch=EPOCH, schema=1, time_ms=T0, heartbeat_s=1, version="1", signals=numbered)
             self.births.put(SITE, birth.to_json())
+            self._births[name] = birth
+
+    def renew(self, gateway: str, *, epoch: int) -> None:
+        """Give a gateway a new outbox: other epoch, numbers and chains from the start."""
+        self.births.put(SITE, replace(self._births[gateway], epoch=epoch).to_json())
+        self._epoch[gateway], self._seq[gateway] = epoch, 0
+        for lane in (0, 1):
+            self._lanes.pop((gateway, lane), None)
 
     def _append(self, gateway: str, payload: bytes) -> Record:
         record = Record(len(self.records), T0 + self.now, gateway, payload)
@@ -76,7 +86,7 @@ class Plant:
             kind="D",
             lane=lane,
             flags=flags | self.flags | (FLAG_HEARTBEAT if beat else 0),
-            epoch=EPOCH,
+            epoch=self._epoch[gateway],
             seq=0 if beat else self._seq[gateway],
             prev=prev,
             base_ms=T0,

@@ -300,6 +300,70 @@ def test_clock_step_restarts_a_pending_delay(tmp_path: Path) -> None:
     assert judge.told() == [("RAISE", 410_000)]
 
 
+def test_loss_told_before_what_follows_it(tmp_path: Path) -> None:
+    """The urgent lane tells of two lost frames first, the frames after them come later: claims count all the same."""
+    judge = Judge(tmp_path, row(on=10_000))
+    judge.values((0, 11.0))
+    lost = [judge.plant.samples((Y, 1000, 1.0))]
+    kept = [judge.plant.samples((Y, 2000, 1.0))]
+    lost.append(judge.plant.samples((Y, 3000, 1.0)))
+    kept.append(judge.plant.samples((Y, 20_000, 1.0)))
+    for record in (*lost, *kept):
+        judge.plant.records.remove(record)
+    judge.plant.event("g", "A-1", 4000, kind="loss", ranges=[[2, 2], [4, 4]], count=2)
+    assert judge.told() == []
+    judge.plant.records += kept
+    assert judge.told() == [("RAISE", 10_000)]
+
+
+def test_frame_that_never_comes_is_given_up_in_the_end(tmp_path: Path) -> None:
+    """A frame that nobody calls lost is missing for long: its lane counts again, and memory does not grow."""
+    judge = Judge(tmp_path, row(on=10_000))
+    judge.values((0, 11.0))
+    judge.plant.records.remove(judge.plant.samples((Y, 1000, 1.0)))
+    for time in range(20_000, 20_000 + 1200):
+        judge.plant.samples((Y, time, 1.0))
+    assert judge.told() == [("RAISE", 10_000)]
+
+
+@pytest.mark.parametrize("clock_gen", [1, 2])
+def test_new_outbox_counts_its_clock_anew(tmp_path: Path, clock_gen: int) -> None:
+    """A gateway whose clock had stepped before gets a new disk: what it claims counts, and delays run out."""
+    judge = Judge(tmp_path, row(on=10_000))
+    judge.plant.clock_gen = 5
+    judge.values((0, 5.0))
+    judge.plant.renew("g", epoch=78)
+    judge.plant.clock_gen = clock_gen
+    judge.values((100_000, 11.0))
+    judge.plant.beat("g", 110_001)
+    assert judge.told() == [("RAISE", 110_000)]
+
+
+def test_straggler_of_the_old_outbox(tmp_path: Path) -> None:
+    """A frame of the outbox before is delivered after the new one has begun: the new one stays the gateway's."""
+    judge = Judge(tmp_path, row(on=10_000))
+    judge.values((0, 5.0))
+    straggler = judge.plant.samples((Y, 200_000, 1.0))
+    judge.plant.records.remove(straggler)
+    judge.plant.renew("g", epoch=78)
+    judge.values((100_000, 11.0))
+    judge.plant.records.append(straggler)
+    assert judge.told() == []
+    judge.plant.beat("g", 110_001)
+    assert judge.told() == [("RAISE", 110_000)]
+
+
+def test_clock_generations_begin_again_after_the_last(tmp_path: Path) -> None:
+    """The generation after 65535 is 1: a step like any other."""
+    judge = Judge(tmp_path, row(on=10_000))
+    judge.plant.clock_gen = 65_535
+    judge.values((4_000_000, 5.0))
+    judge.plant.clock_gen = 1
+    judge.plant.samples((X, 400_000, 11.0), arrived=4_001_000)
+    judge.plant.beat("g", 410_001)
+    assert judge.told() == [("RAISE", 410_000)]
+
+
 def test_duplicates_change_nothing(tmp_path: Path) -> None:
     """A frame that stands in the journal twice is judged once."""
     judge = Judge(tmp_path, row(latching=True))

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from watchroom.frames import encode_samples
+
 from .bench import Bench
 from .plant import Plant
 
@@ -83,6 +85,38 @@ def test_pause_of_the_centre_does_not_clear_a_silent_gateway(bench: Bench) -> No
     bench.plant.run(400_000, 420_000, silent=["g1"])
     bench.judge()
     assert [(t.row.key, str(t.kind)) for t in bench.told if t.row.equipment == "GW-01"] == [(SILENT, "RAISE")]
+
+
+def set_back(plant: Plant, by: int, until: int, *, silent: list[str]) -> None:
+    """Let a few seconds pass on a centre whose clock was set back; the gateways' clocks go on."""
+    now = plant.now
+    for time in range(1000, until, 1000):
+        for gateway in plant.gateways:
+            if gateway not in silent:
+                plant.now = now - by + time
+                for lane in (0, 1):
+                    header = plant._header(gateway, lane, now + time, beat=True)
+                    plant._append(gateway, encode_samples(header, alias=[], time_ms=[], value=[], quality=[]))
+        plant.now = now - by + time
+        plant._append("", b"")
+
+
+@pytest.mark.parametrize("by", [2_000, 3_600_000])
+def test_centre_set_back_still_finds_a_silent_gateway(bench: Bench, by: int) -> None:
+    """The centre's clock is set back: a gateway that falls silent then is found within its time all the same."""
+    set_back(bench.plant, by, 5_000, silent=[])
+    set_back(bench.plant, 0, 25_000, silent=["g1"])
+    bench.judge()
+    assert [(t.row.key, str(t.kind)) for t in bench.told if t.row.rule == "gateway.silent"] == [(SILENT, "RAISE")]
+
+
+@pytest.mark.parametrize("by", [2_000, 3_600_000])
+def test_centre_set_back_does_not_clear_a_silent_gateway(bench: Bench, by: int) -> None:
+    """A gateway that was offline before the centre's clock was set back is still offline after it."""
+    bench.plant.run(21_000, 36_000, silent=["g1"])
+    set_back(bench.plant, by, 10_000, silent=["g1"])
+    bench.judge()
+    assert [(t.row.key, str(t.kind)) for t in bench.told if t.row.rule == "gateway.silent"] == [(SILENT, "RAISE")]
 
 
 def test_signal_that_stops_is_stale(bench: Bench) -> None:
