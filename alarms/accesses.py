@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -13,7 +14,17 @@ from alarms.ticket_opening import CHUNK
 from watchroom.database.tables import access_event
 
 ACCESS: Final = "access"
+ID_LENGTH: Final = 160
+EQUIPMENT_LENGTH: Final = 64
 _COLUMNS: Final = {"method": 16, "person": 64, "card": 64, "result": 24, "direction": 8}
+
+
+def event_id(text: str) -> str:
+    """Return an event's id as the table can hold it; a device chooses its length, PostgreSQL refuses a longer one."""
+    if len(text) <= ID_LENGTH:
+        return text
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    return text[: ID_LENGTH - len(digest) - 1] + "~" + digest
 
 
 def write_events(turn: Turn, events: Sequence[JudgedEvent]) -> int:
@@ -21,7 +32,7 @@ def write_events(turn: Turn, events: Sequence[JudgedEvent]) -> int:
 
     An event is the same when gateway and id are the same. Only access events appear in the change feed.
     """
-    unique = {(item.gateway, item.event.id): item for item in events}
+    unique = {(item.gateway, event_id(item.event.id)): item for item in events}
     known = _known(turn, unique)
     new = [item for key, item in unique.items() if key not in known]
     if not new:
@@ -49,9 +60,9 @@ def _row(site: str, item: JudgedEvent) -> dict[str, Any]:
     row: dict[str, Any] = {
         "site": site,
         "gateway": item.gateway,
-        "event_id": event.id,
+        "event_id": event_id(event.id),
         "kind": event.kind[:16],
-        "equipment": event.equipment,
+        "equipment": None if event.equipment is None else event.equipment[:EQUIPMENT_LENGTH],
         "time_ms": item.judged_ms,
         "seen_ms": event.seen_ms,
         "is_simulated": item.is_simulated,

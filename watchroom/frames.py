@@ -25,6 +25,8 @@ FLAG_SNAPSHOT = 1
 FLAG_SIMULATED = 2
 FLAG_HEARTBEAT = 4
 MAX_FRAME = 256 * 1024
+MAX_DEPTH = 64
+"""Lists and objects within each other: what one reader can just take, a deeper caller must be able to take too."""
 """Largest frame in bytes, trailer included."""
 VERSION = 1
 HEADER_BYTES = 64
@@ -349,8 +351,10 @@ def _from_json(payload: bytes) -> object:
     return content
 
 
-def _check_storable(content: object) -> None:
-    """Refuse what JSON can say and a database cannot keep: half characters, NUL, infinite numbers."""
+def _check_storable(content: object, depth: int = 0) -> None:
+    """Refuse what JSON can say and a database cannot keep: half characters, NUL, infinite numbers, deep nesting."""
+    if depth > MAX_DEPTH:
+        raise ValueError(f"nested deeper than {MAX_DEPTH}")
     if isinstance(content, str):
         if "\0" in content:
             raise ValueError("a text holds NUL")
@@ -361,10 +365,10 @@ def _check_storable(content: object) -> None:
     elif isinstance(content, dict):
         for key, value in content.items():
             _check_storable(key)
-            _check_storable(value)
+            _check_storable(value, depth + 1)
     elif isinstance(content, list):
         for value in content:
-            _check_storable(value)
+            _check_storable(value, depth + 1)
 
 
 def _refuse(name: str) -> None:

@@ -65,3 +65,11 @@ def test_many_at_once_keep_their_order(database: Engine) -> None:
     names = [f"e{index}" for index in range(1200)]
     assert write(database, *[swipe(name) for name in names]) == 1200
     assert [row["event_id"] for row in rows(database)] == names
+
+
+def test_ids_of_any_length_fit_the_table(database: Engine) -> None:
+    """A device chooses the id's length; a long one is kept apart from another with the same beginning, once each."""
+    long = "x" * 500
+    assert write(database, swipe(long + "1"), swipe(long + "2"), swipe(long + "1")) == 2
+    assert write(database, swipe(long + "2")) == 0
+    assert all(len(row["event_id"]) <= 160 for row in rows(database))

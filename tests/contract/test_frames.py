@@ -305,3 +305,19 @@ def _fields(head: Header) -> dict[str, Any]:
 def _sealed(magic: bytes, content: bytes, n: int) -> bytes:
     front = struct.pack("<4sBBHQQQqqIIHHI", magic, 1, 0, 0, 7, 1, 0, BASE, BASE, 1, n, 1, 0, 0) + content
     return front + zlib.crc32(front).to_bytes(4, "little")
+
+
+@pytest.mark.parametrize(("depth", "passes"), [(60, True), (70, False), (900, False)])
+def test_deep_nesting_is_refused_at_the_door(depth: int, passes: bool) -> None:
+    """Fields so deep that writing them to a database may fail would stop the engine for ever; sane ones pass."""
+    nested: list[Any] = []
+    for _ in range(depth - 1):
+        nested = [nested]
+    raw = encode_events(
+        header(), [Event(id="e", kind="access", equipment=None, time_ms=1, seen_ms=1, fields={"a": nested})]
+    )
+    if passes:
+        assert decode(raw)
+        return
+    with pytest.raises(ContractError, match="json"):
+        decode(raw)
