@@ -257,4 +257,4 @@ def _tell_faults(replays: tuple[Replay, ...]) -> None:
         faults = replay.recording.faults
         if faults:
             told = [f"{replay.recording.path.name}:{fault.line}: {fault.reason}" for fault in faults[:TOLD_FAULTS]]
-            log.warning("recording has damaged rows", count=len(faults), first=told)
+            log.info("recording has damaged rows, left out", count=len(faults), first=told)
