@@ -81,9 +81,9 @@ class Chain:
     def goes_on(self, when: str) -> None:
         """Wait until every part does its work: cards are answered, the journal grows, the page answers."""
         answered, end = len(self.reader.answered), self.journal_end()
-        until(f"{when}: swipes are answered", lambda: len(self.reader.answered) > answered + 20, within_s=40)
-        until(f"{when}: the journal grows", lambda: self.journal_end() > end + 20, within_s=40)
-        until(f"{when}: the page answers", self.room.answers, within_s=40)
+        until(f"{when}: swipes are answered", lambda: len(self.reader.answered) > answered + 20, within_s=90)
+        until(f"{when}: the journal grows", lambda: self.journal_end() > end + 20, within_s=90)
+        until(f"{when}: the page answers", self.room.answers, within_s=90)
 
     def journal_end(self) -> int:
         """Return the end of the journal as another process sees it."""

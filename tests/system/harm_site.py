@@ -28,7 +28,9 @@ SUMPS = {"SP-01": 0.31, "SP-02": 0.47, "SP-03": 0.83}
 """Half a period of each float, in seconds."""
 MACHINES = ("M-01", "M-02", "M-03", "M-04")
 COUNTERS = 5
-RESEND_S = 1.5
+RESEND_S = 3.0
+AT_ONCE = 2
+"""Records a reader sends in one go: it repeats, and it is no flood."""
 
 _SITE = """\
 site: {id: harm, name: {zh: 测试, en: Harm}}
@@ -213,7 +215,7 @@ class Reader:
         pause_s: Between two swipes.
     """
 
-    def __init__(self, port: int, *, pause_s: float = 0.02) -> None:
+    def __init__(self, port: int, *, pause_s: float = 0.05) -> None:
         self.swiped = 0
         self.answered: set[str] = set()
         self._waiting: dict[str, float] = {}
@@ -265,7 +267,7 @@ class Reader:
                 if not self._stop.is_set():
                     self.swiped += 1
                     self._waiting[str(self.swiped)] = 0.0
-                due = [name for name, sent_s in self._waiting.items() if now_s - sent_s > RESEND_S][:50]
+                due = [name for name, sent_s in self._waiting.items() if now_s - sent_s > RESEND_S][:AT_ONCE]
                 self._waiting.update(dict.fromkeys(due, now_s))
             for name in due:
                 self._send(name)
@@ -284,7 +286,7 @@ class Reader:
 
 
 @contextmanager
-def reading(port: int, *, pause_s: float = 0.02) -> Iterator[Reader]:
+def reading(port: int, *, pause_s: float = 0.05) -> Iterator[Reader]:
     """Run a card reader."""
     reader = Reader(port, pause_s=pause_s)
     reader.start()
