@@ -148,6 +148,9 @@ class Tail:
 
     def _read(self, offset: int) -> tuple[int, list[Heard], bool]:
         """Return (next offset, what was heard, whether there is more); in the tail's thread."""
+        if offset > self._journal.end(self._site):
+            # the journal was emptied under us: begin with the new one
+            offset = self._start()
         records = self._journal.read(self._site, offset)
         heard = [_decoded(record) for record in records if record.gateway]
         following = records[-1].offset + 1 if records else offset

@@ -52,7 +52,7 @@ class Uplink:
     Args:
         identity: Names and birth.
         settings: The broker.
-        outbox: What is to be delivered.
+        outbox: What is to be delivered; its newest record is the birth.
         clock: The gateway's clock, for the status message.
         on_cut: Begins new chains with a snapshot; returns the first live seq.
         quiet_ms: Age of the newest frame that the outbox held when it was opened.
@@ -71,6 +71,7 @@ class Uplink:
         limits: WindowLimits | None = None,
     ) -> None:
         self._identity, self._outbox, self._clock, self._on_cut = identity, outbox, clock, on_cut
+        self._birth_seq = outbox.next_seq - 1
         now_ms = monotonic_ms()
         self._window = Window(outbox, now_ms=now_ms, limits=limits, ok_ms=now_ms - quiet_ms)
         self._loop = asyncio.get_running_loop()
@@ -102,6 +103,8 @@ class Uplink:
 
     def committed(self, frames: list[Committed]) -> None:
         """Frames are durable now: send what the window allows."""
+        if self._link.is_up and any(frame.seq == self._birth_seq for frame in frames):
+            self._publish_birth()
         for frame in frames:
             if len(self._fresh) >= FRESH_LIMIT:
                 self._fresh.pop(next(iter(self._fresh)))
@@ -155,12 +158,17 @@ class Uplink:
         except LinkError as exc:
             log.debug("link lost again", error=str(exc))
             return
-        self._publish("birth", json.dumps(self._identity.birth, ensure_ascii=False).encode(), retain=True)
+        if self._outbox.committed_seq >= self._birth_seq:
+            self._publish_birth()
         self._publish("status", self._status(is_online=True), retain=True)
         # the retained acknowledgement comes first: it may spare us to send the whole outbox again
         self._ready_timer = self._loop.call_later(ACK_WAIT_S, self._ready)
         if not self._outbox.frames:
             self._ready()
+
+    def _publish_birth(self) -> None:
+        """Show the birth to all; only once it is durable, so that its schema number can never mean something else."""
+        self._publish("birth", json.dumps(self._identity.birth, ensure_ascii=False).encode(), retain=True)
 
     def _ready(self) -> None:
         if self._ready_timer is not None:

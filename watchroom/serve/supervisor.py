@@ -70,8 +70,9 @@ async def supervise(children: Sequence[Child]) -> int:
 
 
 async def _keep(child: Child, stop: asyncio.Event, codes: list[int]) -> None:
-    failures = 0
+    failures, starts = 0, 0
     while not stop.is_set():
+        starts += 1
         started = time.monotonic()
         process = await asyncio.create_subprocess_exec(
             sys.executable,
@@ -87,7 +88,8 @@ async def _keep(child: Child, stop: asyncio.Event, codes: list[int]) -> None:
         code = await _ended(process, stop)
         if stop.is_set():
             return
-        if code == CONFIG_EXIT:
+        # a wrong file found later, at a restart, must not take the other processes along
+        if code == CONFIG_EXIT and starts == 1:
             codes.append(CONFIG_EXIT)
             stop.set()
             return
