@@ -16,10 +16,12 @@ import pytest
 
 from gateway.app import Gateway, run_gateways
 from gateway.window import WindowLimits
+from tests.disk_shim import CrashDisk
 from tests.gateway.centre import Centre
 from tests.gateway.loaded import GATEWAY, config
 from tests.gateway.mosquitto import Mosquitto
 from watchroom.births import Birth, format_epoch
+from watchroom.disk import Disk
 from watchroom.errors import ConfigError
 from watchroom.frames import BirthFrame, Event, SampleFrame
 from watchroom.settings import MqttSettings, Settings
@@ -37,13 +39,20 @@ def broker(tmp_path: Path) -> Iterator[Mosquitto]:
 
 
 @contextlib.asynccontextmanager
-async def running(folder: Path, port: int, *, limits: WindowLimits = QUICK) -> AsyncIterator[Gateway]:
+async def running(
+    folder: Path, port: int, *, limits: WindowLimits = QUICK, disk: Disk | None = None
+) -> AsyncIterator[Gateway]:
     """Run one gateway without links in this event loop."""
     stop, ready = asyncio.Event(), asyncio.get_running_loop().create_future()
     settings = Settings(data=folder, mqtt=MqttSettings(port=port))
     task = asyncio.create_task(
         run_gateways(
-            [config()], settings, stop=stop, on_ready=lambda gateways: ready.set_result(gateways[0]), limits=limits
+            [config()],
+            settings,
+            stop=stop,
+            on_ready=lambda gateways: ready.set_result(gateways[0]),
+            limits=limits,
+            disk=disk,
         )
     )
     await asyncio.wait([ready, task], return_when=asyncio.FIRST_COMPLETED)
@@ -100,6 +109,18 @@ async def test_birth_comes_first(tmp_path: Path, broker: Mosquitto) -> None:
             assert centre.status[-1]["epoch"] == format_epoch(gateway.outbox.epoch)
             assert all(frame.header.is_simulated for _, frame in centre.frames)
         await until(centre, lambda: centre.status[-1]["online"] is False, "said goodbye")
+
+
+async def test_a_birth_is_shown_only_when_it_is_durable(tmp_path: Path, broker: Mosquitto) -> None:
+    """While the disk refuses, nobody learns a schema number that another birth could get after a power cut."""
+    disk = CrashDisk(tmp_path / "morgue")
+    disk.refusing = {"sync"}
+    with Centre(broker.port) as centre:
+        async with running(tmp_path, broker.port, disk=disk) as gateway:
+            await until(centre, lambda: any(status["online"] for status in centre.status), "the gateway online")
+            assert (gateway.outbox.committed_seq, centre.births) == (0, [])
+            disk.refusing = set()
+            await until(centre, lambda: centre.births, "the birth")
 
 
 async def test_restart_keeps_the_schema(tmp_path: Path, broker: Mosquitto) -> None:
