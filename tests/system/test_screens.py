@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, ViewportSize, expect
 
+from tests.node import node_or_skip
 from tests.system.browser import DESK, PHONE, SCREENSHOTS, Seat, chromium
 from tests.system.room import Room, running_up, until
 
@@ -23,7 +24,8 @@ PAGES = {
     "elevator": "/equipment/EL-3-1",
     "access": "/access",
 }
-AXE = Path(__file__).parents[2] / "dashboard" / "web" / "node_modules" / "axe-core" / "axe.min.js"
+WEB = Path(__file__).parents[2] / "dashboard" / "web"
+AXE = WEB / "node_modules" / "axe-core" / "axe.min.js"
 RULES = ["wcag2a", "wcag2aa", "wcag21aa", "wcag22aa"]
 
 
@@ -94,7 +96,7 @@ def _untranslated(page: Page) -> list[str]:
 def test_nothing_that_axe_finds(browser: Browser, room: Room, theme: str) -> None:
     """WCAG 2.2 AA as far as axe-core can judge it, on every page with alarms on it."""
     if not AXE.exists():
-        pytest.skip("axe-core is not installed: npm ci in dashboard/web")
+        node_or_skip().install(WEB)
     seat = Seat(browser, room, theme=theme)
     page = seat.sign_in()
     problems = []
@@ -109,4 +111,4 @@ def test_nothing_that_axe_finds(browser: Browser, room: Room, theme: str) -> Non
             for node in violation["nodes"]
         ]
     seat.close()
-    assert problems == []
+    assert not problems, "\n".join(problems)
