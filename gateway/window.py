@@ -36,7 +36,8 @@ class WindowLimits:
             subscribed yet, and a broker drops what nobody subscribed to.
         retry_ms: Frames without any progress for so long are sent again; doubles each time ...
         retry_max_ms: ... up to this.
-        settle_ms: A frame sent less than this ago is not sent again because the centre asks for it.
+        settle_ms: A frame sent less than this ago is not sent again because the centre asks for it; one overtaken by
+            this much is.
     """
 
     size: int = 64
@@ -120,16 +121,23 @@ class Window:
 
     def acknowledge(self, now_ms: int) -> bool:
         """The shelf holds less: forget what the centre has. True when a cut is due (it was away for long)."""
-        done = [seq for seq in self._out if self._shelf.lane_of(seq) is None]
+        done = {seq: sent_ms for seq, sent_ms in self._out.items() if self._shelf.lane_of(seq) is None}
         for seq in done:
             del self._out[seq]
             self._again.pop(seq, None)
         if not done:
             return False
+        self._repeat_overtaken(max(done.values()))
         self._timer_ms, self._retry_ms = now_ms, self._limits.retry_ms
         is_late = self._is_late(now_ms)
         self._ok_ms = now_ms
         return is_late
+
+    def _repeat_overtaken(self, newest_ms: int) -> None:
+        """What was sent clearly before a frame that has arrived is lost: else it would hold its place for long."""
+        for seq, sent_ms in self._out.items():
+            if newest_ms - sent_ms >= self._limits.settle_ms:
+                self._again[seq] = None
 
     def want(self, seqs: Iterable[int], *, now_ms: int) -> None:
         """The centre asks for frames; those just sent are still under way and not repeated."""

@@ -117,6 +117,28 @@ def test_progress_resets_the_patience() -> None:
     assert taken(sender, 25_000) == [(1, "d"), (3, "d")]
 
 
+def test_what_was_overtaken_is_lost_and_repeated_at_once() -> None:
+    """Frames sent before the centre had subscribed do not fill the window while later ones are acknowledged."""
+    shelf = Held()
+    shelf.put(D, *range(1, 56))
+    sender = heard(shelf)
+    shelf.put(U, 100)
+    assert taken(sender, 900) == [(100, "u")]
+    shelf.acknowledge(100)
+    sender.acknowledge(950)
+    assert taken(sender, 950) == [], "under way for less than a second: they may still come"
+    shelf.put(U, 101)
+    assert taken(sender, 1000) == [(101, "u")]
+    shelf.acknowledge(101)
+    sender.acknowledge(1050)
+    assert taken(sender, 1050) == [(seq, "d") for seq in range(1, 56)]
+    shelf.put(U, 102)
+    assert taken(sender, 1060) == [(102, "u")]
+    shelf.acknowledge(102)
+    sender.acknowledge(1070)
+    assert taken(sender, 1070) == [], "once a second at most"
+
+
 def test_want_is_answered_at_once() -> None:
     """The centre gets what it asks for, but not what was sent within the last second anyway."""
     shelf = Held()
@@ -169,7 +191,7 @@ def test_centre_away_for_long_cuts() -> None:
     shelf.put(D, *range(1, 101))
     sender = window(shelf)
     assert len(taken(sender, 0)) == 56
-    shelf.acknowledge(*range(1, 57))
+    shelf.acknowledge(*range(1, 56))
     assert sender.acknowledge(61_000) is True
     shelf.put(D, 101)
     sender.cut(101, now_ms=61_000)
