@@ -122,19 +122,19 @@ def test_what_was_overtaken_is_lost_and_repeated_at_once() -> None:
     shelf = Held()
     shelf.put(D, *range(1, 56))
     sender = heard(shelf)
-    shelf.put(U, 100)
-    assert taken(sender, 900) == [(100, "u")]
-    shelf.acknowledge(100)
+    shelf.put(U, 10_000)
+    assert taken(sender, 900) == [(10_000, "u")]
+    shelf.acknowledge(10_000)
     sender.acknowledge(950)
     assert taken(sender, 950) == [], "under way for less than a second: they may still come"
-    shelf.put(U, 101)
-    assert taken(sender, 1000) == [(101, "u")]
-    shelf.acknowledge(101)
+    shelf.put(U, 10_001)
+    assert taken(sender, 1000) == [(10_001, "u")]
+    shelf.acknowledge(10_001)
     sender.acknowledge(1050)
     assert taken(sender, 1050) == [(seq, "d") for seq in range(1, 56)]
-    shelf.put(U, 102)
-    assert taken(sender, 1060) == [(102, "u")]
-    shelf.acknowledge(102)
+    shelf.put(U, 10_002)
+    assert taken(sender, 1060) == [(10_002, "u")]
+    shelf.acknowledge(10_002)
     sender.acknowledge(1070)
     assert taken(sender, 1070) == [], "once a second at most"
 
