@@ -88,6 +88,7 @@ class Receiver:
         self._queue: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._left_out = 0
         self._is_full, self._free = False, 1.0
+        self._is_refused = False
         self._is_new_connection = False
         self._lazy_s = self._tick_s = self._snapshot_s = self._trim_s = 0.0
         self._link = MqttLink(
@@ -184,6 +185,7 @@ class Receiver:
         while not self._commit(todo):
             if stop.wait(RETRY_S):
                 return
+            self._watch_disk()
 
     def _commit(self, todo: list[Message]) -> bool:
         """Take in and commit; return whether nothing is left of todo."""
@@ -206,8 +208,11 @@ class Receiver:
             if message.qos:
                 self._link.ack(message)
         del todo[:taken]
-        if problem is not None:
-            log.error("journal refuses", error=str(problem), waiting=len(todo))
+        if problem is not None and not self._is_refused:
+            log.error("journal refuses, trying again", error=str(problem), waiting=len(todo))
+        elif problem is None and self._is_refused:
+            log.info("journal writes again")
+        self._is_refused = problem is not None
         return problem is None
 
     def _sync(self) -> None:
@@ -256,15 +261,7 @@ class Receiver:
             return
         # a late tick is not made up for: the next one is a second from now
         self._tick_s = now_s + TICK_S
-        self._free = self._free_share()
-        is_full = self._free < DISK_FULL
-        if is_full != self._is_full:
-            self._is_full = is_full
-            if is_full:
-                log.error("disk full, nothing is taken in", free=self._free)
-            else:
-                log.info("disk has room again", free=self._free)
-        if is_full:
+        if self._watch_disk():
             return
         self._journal.append(self._site, "", b"", arrived_ms=self._now_ms())
         self._lazy_s = self._lazy_s or now_s + LAZY_SYNC_S
@@ -278,6 +275,18 @@ class Receiver:
                 self._journal.trim(self._site, now_ms=self._now_ms(), keep_bytes=KEEP_BYTES, keep_ms=KEEP_MS)
         except StoreError as exc:
             log.error("journal housekeeping failed", error=str(exc))
+
+    def _watch_disk(self) -> bool:
+        """Return whether the disk is too full to take anything in; told once when it begins and when it ends."""
+        self._free = self._free_share()
+        is_full = self._free < DISK_FULL
+        if is_full != self._is_full:
+            self._is_full = is_full
+            if is_full:
+                log.error("disk full, nothing is taken in", free=self._free)
+            else:
+                log.info("disk has room again", free=self._free)
+        return is_full
 
     def _snapshot(self) -> None:
         """Keep the sets of received numbers, so that a start reads little of the journal."""

@@ -145,9 +145,9 @@ def test_garbage_on_the_backbone_is_put_aside(chain: Chain) -> None:
 def _quarantined(chain: Chain, sent: dict[str, tuple[str, bytes]]) -> Any:
     def claim() -> bool:
         folder = chain.data / "ingest" / "quarantine"
-        kept = {path.name.split("-")[1]: path.read_bytes() for path in folder.glob("*.bad")}
+        kept = [path.read_bytes() for path in folder.glob("*.bad")]
         told = all(chain.told("message quarantined", f'"reason": "{reason}"', by="serve")() for reason in sent)
-        return told and all(reason in kept and sent[reason][1] in kept[reason] for reason in sent)
+        return told and all(any(payload in content for content in kept) for _, payload in sent.values())
 
     return claim
 
