@@ -10,12 +10,17 @@ from typing import Any
 
 import duckdb
 import numpy as np
+import structlog
 
 from ingest.store import Buckets, SampleBatch
 from watchroom.errors import StoreError
 from watchroom.signals import USABLE
 
+log = structlog.get_logger(__name__)
+
 MEMORY_LIMIT = "192MB"
+DAMAGED = "Corrupt WAL file"
+"""How DuckDB says that its log has a hole: a page in the middle of the last commit that never reached the disk."""
 _SCHEMA = """
 create table if not exists signal (id integer primary key, key varchar not null unique);
 create table if not exists sample (
@@ -51,12 +56,27 @@ class DuckStore:
         self._is_broken = False
 
     def open(self) -> None:
-        """Open or make the file."""
+        """Open or make the file.
+
+        A log that a power cut left damaged is put aside: the file then stands at an earlier position, from which the
+        journal fills it again.
+        """
         with _translated(self._path):
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._write = duckdb.connect(str(self._path), config={"memory_limit": MEMORY_LIMIT, "threads": 2})
+            try:
+                self._write = self._connect()
+            except duckdb.Error as exc:
+                if DAMAGED not in str(exc):
+                    raise
+                wal = self._path.with_name(self._path.name + ".wal")
+                log.error("history log damaged, put aside", path=str(wal), problem=str(exc))
+                wal.replace(wal.with_name(wal.name + ".damaged"))
+                self._write = self._connect()
             self._write.execute(_SCHEMA)
             self._ids = dict(self._write.execute("select key, id from signal").fetchall())
+
+    def _connect(self) -> Any:
+        return duckdb.connect(str(self._path), config={"memory_limit": MEMORY_LIMIT, "threads": 2})
 
     def position(self) -> int:
         """Return the journal offset after the last one stored."""
