@@ -12,7 +12,7 @@ from __future__ import annotations
 import ctypes
 import random
 from collections.abc import Callable
-from ctypes import POINTER, c_char_p, c_int, c_int64, c_void_p
+from ctypes import POINTER, c_int, c_int64, c_void_p
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -46,8 +46,9 @@ class _File(ctypes.Structure):
     _fields_: ClassVar[list[Any]] = [("methods", POINTER(_Methods))]
 
 
-_OPEN = ctypes.CFUNCTYPE(c_int, c_void_p, c_char_p, POINTER(_File), c_int, POINTER(c_int))
-_DELETE = ctypes.CFUNCTYPE(c_int, c_void_p, c_char_p, c_int)
+# names stay plain pointers: SQLite keeps the one it opened a file with, and a copy of ours would be gone by then
+_OPEN = ctypes.CFUNCTYPE(c_int, c_void_p, c_void_p, POINTER(_File), c_int, POINTER(c_int))
+_DELETE = ctypes.CFUNCTYPE(c_int, c_void_p, c_void_p, c_int)
 _WRITE = ctypes.CFUNCTYPE(c_int, c_void_p, c_void_p, c_int, c_int64)
 _TRUNCATE = ctypes.CFUNCTYPE(c_int, c_void_p, c_int64)
 _SYNC = ctypes.CFUNCTYPE(c_int, c_void_p, c_int)
@@ -117,12 +118,12 @@ class SqliteShim:
         self._kept.append(made)
         return ctypes.cast(made, c_void_p)
 
-    def _opened(self, _vfs: int, name: bytes | None, file: Any, flags: int, out: Any) -> int:
+    def _opened(self, _vfs: int, name: int | None, file: Any, flags: int, out: Any) -> int:
         code: int = ctypes.cast(self._usual.contents.open, _OPEN)(
             ctypes.cast(self._usual, c_void_p), name, file, flags, out
         )
         if code == 0 and name is not None and flags & (_MAIN_DB | _WAL):
-            path = Path(name.decode())
+            path = Path(ctypes.string_at(name).decode())
             if path.parent == self._folder and file.contents.methods:
                 self._watch(path, file)
         return code
@@ -174,10 +175,10 @@ class SqliteShim:
         _, _, usual = self._open_files.pop(file)
         return int(ctypes.cast(usual.close, _CLOSE)(file))
 
-    def _deleted(self, _vfs: int, name: bytes, sync: int) -> int:
-        if Path(name.decode()).parent == self._folder and not self._power("sqlite delete"):
+    def _deleted(self, _vfs: int, name: int, sync: int) -> int:
+        if Path(ctypes.string_at(name).decode()).parent == self._folder and not self._power("sqlite delete"):
             return IOERR
-        self._pending.pop(Path(name.decode()), None)
+        self._pending.pop(Path(ctypes.string_at(name).decode()), None)
         delete = ctypes.cast(self._usual.contents.delete, _DELETE)
         return int(delete(ctypes.cast(self._usual, c_void_p), name, sync))
 
