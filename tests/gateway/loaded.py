@@ -52,7 +52,7 @@ async def main(folder: Path, port: int, ledger: Path) -> None:
 
         def committed(frames: list[Committed]) -> None:
             for frame in frames:
-                line = f"{gateway.outbox.epoch:016x} {frame.seq} {zlib.crc32(frame.payload)}\n"
+                line = f"{gateway.outbox.epoch:016x} {frame.seq} {zlib.adler32(frame.payload)}\n"
                 os.write(handle, line.encode())
             send(frames)
 
