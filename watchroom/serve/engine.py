@@ -131,9 +131,6 @@ class Engine:
             raise failures[0]
 
     def _operations(self) -> dict[str, Any]:
-        async def history_range(args: dict[str, Any]) -> Any:
-            return await HistoryQueries(self.store).range(args)
-
         async def latest(_: dict[str, Any]) -> Any:
             return latest_json(self.alarms.latest())
 
@@ -144,7 +141,12 @@ class Engine:
         async def status(_: dict[str, Any]) -> Any:
             return self._status()
 
-        return {"history.range": history_range, "signals.latest": latest, "commands.wake": wake, "status": status}
+        return {
+            "history.range": HistoryQueries(self.store).range,
+            "signals.latest": latest,
+            "commands.wake": wake,
+            "status": status,
+        }
 
     def _status(self) -> dict[str, Any]:
         return {
