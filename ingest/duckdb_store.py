@@ -12,7 +12,7 @@ import duckdb
 import numpy as np
 import structlog
 
-from ingest.store import Buckets, SampleBatch
+from ingest.store import DAY_MS, Buckets, Retention, SampleBatch
 from watchroom.errors import StoreError
 from watchroom.signals import USABLE
 
@@ -30,11 +30,14 @@ create table if not exists position (one integer primary key, journal bigint not
 insert into position values (1, 0) on conflict do nothing;
 """
 _RANGE = f"""
-select signal, max(time_ms), min(value), max(value), avg(value), arg_max(value, time_ms), count(*)
-from sample
-where signal in (select unnest($signals)) and time_ms >= $start and time_ms < $end
-  and quality in ({", ".join(str(int(q)) for q in sorted(USABLE))}) and not isnan(value)
+select signal, max(time_ms) filter (good), min(value) filter (good), max(value) filter (good),
+  avg(value) filter (good), arg_max(value, time_ms) filter (good), count(*) filter (good), count(*) filter (not good)
+from (
+  select *, quality in ({", ".join(str(int(q)) for q in sorted(USABLE))}) and not isnan(value) as good from sample
+  where signal in (select unnest($signals)) and time_ms >= $start and time_ms < $end
+)
 group by signal, (time_ms - $start) * $buckets // ($end - $start)
+having count(*) filter (good) > 0
 order by 1, 2
 """
 
@@ -83,7 +86,7 @@ class DuckStore:
         with _translated(self._path), self._lock:
             return self._stored_position()
 
-    def write(self, batch: SampleBatch, *, position: int) -> None:
+    def write(self, batch: SampleBatch, *, position: int | None) -> None:
         """Store samples and position in one transaction."""
         with _translated(self._path), self._lock:
             if self._is_broken and self._revive() == position:
@@ -106,7 +109,8 @@ class DuckStore:
                     }
                     self._write.execute("insert into sample select signal, time_ms, value, quality from rows")
                     del rows
-                self._write.execute("update position set journal = ?", [position])
+                if position is not None:
+                    self._write.execute("update position set journal = ?", [position])
                 self._write.execute("commit")
             except BaseException as exc:
                 self._is_broken = isinstance(exc, duckdb.FatalException)
@@ -119,14 +123,14 @@ class DuckStore:
     def range(self, keys: Sequence[str], *, start_ms: int, end_ms: int, buckets: int) -> Mapping[str, Buckets]:
         """Return each signal by buckets; may be called beside the writer, from any thread."""
         names = {self._ids[key]: key for key in keys if key in self._ids}
-        result = {key: Buckets(t=[], min=[], max=[], mean=[], last=[], count=[]) for key in keys}
+        result = {key: Buckets(t=[], min=[], max=[], mean=[], last=[], count=[], bad=[]) for key in keys}
         if not names:
             return result
         with _translated(self._path), self._write.cursor() as reader:
             rows = reader.execute(
                 _RANGE, {"signals": list(names), "start": start_ms, "end": end_ms, "buckets": buckets}
             ).fetchall()
-        for signal, time_ms, least, most, mean, last, count in rows:
+        for signal, time_ms, least, most, mean, last, count, bad in rows:
             series = result[names[signal]]
             series.t.append(time_ms)
             series.min.append(least)
@@ -134,12 +138,15 @@ class DuckStore:
             series.mean.append(mean)
             series.last.append(last)
             series.count.append(count)
+            series.bad.append(bad)
         return result
 
-    def expire(self, before_ms: int) -> None:
-        """Forget samples older than a time."""
+    def expire(self, now_ms: int, keep: Retention) -> None:
+        """Forget samples older than they are kept."""
+        if not keep.raw_days:
+            return
         with _translated(self._path), self._lock:
-            self._write.execute("delete from sample where time_ms < ?", [before_ms])
+            self._write.execute("delete from sample where time_ms < ?", [now_ms - round(keep.raw_days * DAY_MS)])
 
     def _stored_position(self) -> int:
         row = self._write.execute("select journal from position").fetchone()

@@ -12,7 +12,7 @@ import structlog
 from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from ingest.store import HistoryStore, SampleBatch
+from ingest.store import HistoryStore, Retention, SampleBatch
 from watchroom.births import Birth, BirthStore
 from watchroom.errors import ContractError, StoreError
 from watchroom.frames import SampleFrame, decode
@@ -87,7 +87,7 @@ class HistoryWriter:
         births: What their aliases mean.
         store: Where samples go; opened by ``run``.
         registry: Where the metrics are registered.
-        keep_days: Age after which raw samples are forgotten; 0 keeps them for ever.
+        keep: How long samples and roll-ups are kept.
     """
 
     def __init__(
@@ -98,10 +98,10 @@ class HistoryWriter:
         births: BirthStore,
         store: HistoryStore,
         registry: CollectorRegistry,
-        keep_days: float = 90.0,
+        keep: Retention | None = None,
     ) -> None:
         self._site, self._journal, self._births, self._store = site_id, journal, births, store
-        self._keep_ms = int(keep_days * 86_400_000)
+        self._keep = Retention() if keep is None else keep
         self._position = 0
         self._expire_at = 0.0
         self._problem = ""
@@ -206,9 +206,9 @@ class HistoryWriter:
             attempt += 1
 
     def _expire(self) -> None:
-        if self._keep_ms and time.monotonic() >= self._expire_at:
+        if time.monotonic() >= self._expire_at:
             self._expire_at = time.monotonic() + EXPIRE_EVERY_S
             try:
-                self._store.expire(int(time.time() * 1000) - self._keep_ms)
+                self._store.expire(int(time.time() * 1000), self._keep)
             except StoreError as exc:
                 log.warning("old samples not removed", problem=str(exc))

@@ -18,7 +18,7 @@ from influxdb_client.client.write_api import SYNCHRONOUS
 from influxdb_client.rest import ApiException
 from urllib3.exceptions import HTTPError
 
-from ingest.store import Buckets, SampleBatch
+from ingest.store import Buckets, Retention, SampleBatch
 from watchroom.disk import Disk, RealDisk, replace_file
 from watchroom.errors import ConfigError, StoreError
 from watchroom.signals import USABLE
@@ -72,7 +72,7 @@ class InfluxStore:
         except (OSError, ValueError, KeyError) as exc:
             raise StoreError(f"cannot read {self._file}: {exc}") from exc
 
-    def write(self, batch: SampleBatch, *, position: int) -> None:
+    def write(self, batch: SampleBatch, *, position: int | None) -> None:
         """Send the batch as line protocol, then remember the position."""
         client = self._open_client()
         lines = line_protocol(batch, self._site)
@@ -83,7 +83,8 @@ class InfluxStore:
                     api.write(self._bucket, self._org, body, write_precision="ms")
         except (ApiException, HTTPError, OSError) as exc:
             raise StoreError(f"InfluxDB at {self._url}: {_reason(exc)}") from exc
-        replace_file(self._disk, self._file, json.dumps({"journal": position}).encode())
+        if position is not None:
+            replace_file(self._disk, self._file, json.dumps({"journal": position}).encode())
 
     def range(self, keys: Sequence[str], *, start_ms: int, end_ms: int, buckets: int) -> Mapping[str, Buckets]:
         """Return each signal by buckets, computed by the server."""
@@ -108,7 +109,7 @@ class InfluxStore:
             raise StoreError(f"InfluxDB at {self._url}: {_reason(exc)}") from exc
         return {key: _buckets(rows) for key, rows in found.items()}
 
-    def expire(self, before_ms: int) -> None:
+    def expire(self, now_ms: int, keep: Retention) -> None:
         """Leave it to the bucket's retention rule."""
 
     def close(self) -> None:
@@ -173,8 +174,8 @@ def flux_range(bucket: str, site: str, keys: Sequence[str], *, start_ms: int, en
 
 def _buckets(rows: Mapping[int, Mapping[str, float]]) -> Buckets:
     times = sorted(time for time, row in rows.items() if {"min", "max", "mean", "last", "count"} <= row.keys())
-    column = {name: [rows[t][name] for t in times] for name in ("min", "max", "mean", "last")}
-    return Buckets(t=times, count=[int(rows[t]["count"]) for t in times], **column)
+    least, most, mean, last = ([rows[t][name] for t in times] for name in ("min", "max", "mean", "last"))
+    return Buckets(t=times, min=least, max=most, mean=mean, last=last, count=[int(rows[t]["count"]) for t in times])
 
 
 def _tag(text: str) -> str:

@@ -21,7 +21,7 @@ class HistoryQueries:
         self._slots = asyncio.Semaphore(parallel)
 
     async def range(self, args: dict[str, Any]) -> dict[str, Any]:
-        """Return ``{"series": {key: {"t", "min", "max", "mean", "last", "count"}}}``.
+        """Return ``{"series": {key: {"t", "min", "max", "mean", "last", "count", "bad"}}}``.
 
         Args:
             args: ``keys``, ``start_ms``, ``end_ms``, ``buckets``.
@@ -50,4 +50,5 @@ def _plain(series: Buckets) -> dict[str, list[Any]]:
         "mean": series.mean,
         "last": series.last,
         "count": series.count,
+        "bad": series.bad,
     }

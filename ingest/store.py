@@ -1,9 +1,9 @@
-"""What every history store can do: one protocol, one contract test."""
+"""What every history store can do: one protocol, one contract test (``tests/ingest/store_contract.py``)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -13,6 +13,26 @@ from watchroom.errors import StateError
 
 MOST_BUCKETS = 5_000
 MOST_KEYS = 64
+MOST_PAGE = 200_000
+"""Samples of one page of a raw range: 17 bytes each."""
+MOST_COUNTED = 50_000_000
+"""Raw samples one aggregate may walk through: about ten seconds of one core."""
+DAY_MS = 86_400_000
+
+
+class TooBigError(StateError):
+    """A query would be too big; ask for less (HTTP 422).
+
+    Args:
+        what: What there is too much of: ``keys``, ``buckets``, ``page``, ``samples``.
+        asked: The number asked for.
+        most: The number allowed.
+        hint: What to do instead.
+    """
+
+    def __init__(self, what: str, *, asked: int, most: int, hint: str) -> None:
+        self.what, self.asked, self.most, self.hint = what, asked, most, hint
+        super().__init__(f"history.{what}", f"{asked} {what}; at most {most}: {hint}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,10 +61,14 @@ class SampleBatch:
 class Buckets:
     """One signal over a range, at most one entry a bucket; buckets without usable samples are left out.
 
+    A sample is usable if its quality is (``watchroom.signals.USABLE``) and its value is a number. A sample at t stands
+    in bucket ``(t - start) * buckets // (end - start)``.
+
     Attributes:
         t: Time of the last usable sample in the bucket, UTC ms.
         min: Least value; ``max``, ``mean`` and ``last`` alike, in the signal's unit.
         count: Usable samples in the bucket.
+        bad: Samples in the bucket that are not usable; the share of good quality is count / (count + bad).
     """
 
     t: list[int]
@@ -53,9 +77,46 @@ class Buckets:
     mean: list[float]
     last: list[float]
     count: list[int]
+    bad: list[int] = field(default_factory=list)
 
 
-class HistoryStore(Protocol):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """One stored sample, whatever its quality; value NaN means there was none."""
+
+    time_ms: int
+    value: float
+    quality: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Samples:
+    """One page of a raw range, by rising time; at most one sample a millisecond.
+
+    Attributes:
+        time_ms: UTC ms, shape (n,); ``value`` and ``quality`` alike, bad quality included.
+        next_ms: Start of the next page, None when this was the last.
+    """
+
+    time_ms: NDArray[np.int64]
+    value: NDArray[np.float64]
+    quality: NDArray[np.uint8]
+    next_ms: int | None
+
+    def __len__(self) -> int:
+        return len(self.time_ms)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retention:
+    """How long each class of data is kept, in days; 0 keeps it for ever."""
+
+    raw_days: float = 90.0
+    minute_days: float = 730.0
+    hour_days: float = 3650.0
+
+
+class HistoryWrites(Protocol):
     """Where samples are kept for years. Used by one writer thread and several query threads."""
 
     def open(self) -> None:
@@ -68,38 +129,107 @@ class HistoryStore(Protocol):
     def position(self) -> int:
         """Return the journal offset after the last one whose samples are stored."""
 
-    def write(self, batch: SampleBatch, *, position: int) -> None:
+    def write(self, batch: SampleBatch, *, position: int | None) -> None:
         """Store samples and the position; repeating a batch changes nothing.
+
+        Of two samples of one signal with one time the one written later stays.
+
+        Args:
+            batch: Samples in any order of time.
+            position: Journal offset after them; None leaves it (samples that did not come by the journal).
 
         Raises:
             StoreError: If nothing or not all was stored; the writer repeats the batch.
         """
 
-    def range(self, keys: Sequence[str], *, start_ms: int, end_ms: int, buckets: int) -> Mapping[str, Buckets]:
-        """Return min, max, mean, last and count of each signal for start <= t < end, by buckets of equal width.
+    def expire(self, now_ms: int, keep: Retention) -> None:
+        """Forget what is older than its class is kept, if this store does not do it by itself.
 
-        Samples of bad quality or without a value are left out.
+        Raises:
+            StoreError: If the store refuses; what was not forgotten now is forgotten next time.
+        """
+
+    def close(self) -> None:
+        """Let go of files and connections."""
+
+
+class HistoryRange(Protocol):
+    """The one read that charts need."""
+
+    def range(self, keys: Sequence[str], *, start_ms: int, end_ms: int, buckets: int) -> Mapping[str, Buckets]:
+        """Return min, max, mean, last, count and bad of each signal for start <= t < end, by buckets of equal width.
 
         Raises:
             StoreError: If the store cannot be read.
         """
 
-    def expire(self, before_ms: int) -> None:
-        """Forget samples older than a time, if this store does not do it by itself."""
 
-    def close(self) -> None:
-        """Let go of files and connections."""
+class HistoryReads(HistoryRange, Protocol):
+    """Everything else a store can be asked; all reads cover start <= t < end and may run beside the writer.
+
+    What can be computed from these (states' durations, counters' increases, aligned columns, checksums) is computed
+    once for all stores in ``ingest.queries``. A key the store never saw has no samples; it is no error.
+
+    Every method raises StoreError if the store cannot be read.
+    """
+
+    def keys(self) -> list[str]:
+        """Return every signal that was ever stored, sorted."""
+
+    def samples(self, key: str, *, start_ms: int, end_ms: int, limit: int) -> Samples:
+        """Return the first ``limit`` samples of a range and where to go on."""
+
+    def last(self, keys: Sequence[str], *, before_ms: int) -> Mapping[str, Sample]:
+        """Return the newest sample of each signal with t < before; a signal without one is left out."""
+
+    def first(self, keys: Sequence[str], *, from_ms: int) -> Mapping[str, Sample]:
+        """Return the oldest sample of each signal with t >= from; a signal without one is left out."""
+
+    def count(self, keys: Sequence[str], *, start_ms: int, end_ms: int) -> Mapping[str, int]:
+        """Return how many samples of any quality each signal has; much cheaper than reading them."""
+
+
+class HistoryStore(HistoryWrites, HistoryRange, Protocol):
+    """A store the engine can run."""
 
 
 def check_range(keys: Sequence[str], *, start_ms: int, end_ms: int, buckets: int) -> None:
     """Refuse a query that makes no sense or would be too big.
 
     Raises:
-        StateError: With a number and a hint.
+        TooBigError: With the number, the most, and a hint.
+        StateError: If the range is empty or nothing is asked for.
     """
-    if not keys or len(keys) > MOST_KEYS:
-        raise StateError("history.keys", f"asked for {len(keys)} signals; between 1 and {MOST_KEYS} are allowed")
+    check_span(keys, start_ms=start_ms, end_ms=end_ms)
+    if buckets < 1:
+        raise StateError("history.buckets", f"{buckets} buckets; ask for 1 to {MOST_BUCKETS}")
+    if buckets > MOST_BUCKETS:
+        raise TooBigError("buckets", asked=buckets, most=MOST_BUCKETS, hint="one a pixel is enough")
+
+
+def check_span(keys: Sequence[str], *, start_ms: int, end_ms: int) -> None:
+    """Refuse no signals, too many signals, or an empty range.
+
+    Raises:
+        TooBigError: With the number, the most, and a hint.
+        StateError: If the range is empty or nothing is asked for.
+    """
+    if not keys:
+        raise StateError("history.keys", f"asked for no signal; name 1 to {MOST_KEYS}")
+    if len(keys) > MOST_KEYS:
+        raise TooBigError("keys", asked=len(keys), most=MOST_KEYS, hint="ask in several queries")
     if start_ms >= end_ms:
         raise StateError("history.range", f"start {start_ms} is not before end {end_ms}; both are UTC milliseconds")
-    if not 1 <= buckets <= MOST_BUCKETS:
-        raise StateError("history.buckets", f"{buckets} buckets; ask for 1 to {MOST_BUCKETS}, one a pixel is enough")
+
+
+def check_page(limit: int) -> None:
+    """Refuse a page of no samples or too many.
+
+    Raises:
+        TooBigError: With the number, the most, and a hint.
+        StateError: If the limit is below 1.
+    """
+    if limit < 1:
+        raise StateError("history.page", f"a page of {limit} samples; ask for 1 to {MOST_PAGE}")
+    if limit > MOST_PAGE:
+        raise TooBigError("page", asked=limit, most=MOST_PAGE, hint="go on from next_ms, or export to a file")

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingest.duckdb_store import DuckStore
-from ingest.store import MOST_BUCKETS, MOST_KEYS, SampleBatch, check_range
+from ingest.store import DAY_MS, MOST_BUCKETS, MOST_KEYS, Retention, SampleBatch, check_range
 from watchroom.errors import StateError, StoreError
 
 KEYS = ("WP-01/outlet_pressure", "WP-01/flow", "TK-01/level")
@@ -77,7 +77,7 @@ def test_bad_and_missing_values_are_kept_but_never_averaged(store: DuckStore) ->
 def test_old_samples_are_forgotten(store: DuckStore) -> None:
     """Retention removes what is older, and nothing else."""
     store.write(batch([(0, 10, 1.0, 0), (0, 2000, 2.0, 0)]), position=1)
-    store.expire(1000)
+    store.expire(DAY_MS + 1000, Retention(raw_days=1))
     assert store.range([KEYS[0]], start_ms=0, end_ms=5000, buckets=1)[KEYS[0]].count == [1]
 
 

@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from ingest.duckdb_store import DuckStore
 from ingest.history import Collected, HistoryWriter
-from ingest.store import Buckets, SampleBatch
+from ingest.store import Buckets, Retention, SampleBatch
 from tests.ingest.history_frames import SITE, birth, samples
 from watchroom.births import BirthStore
 from watchroom.disk import RealDisk
@@ -20,6 +20,7 @@ from watchroom.errors import StoreError
 from watchroom.journal import FileJournal
 
 PRESSURE = "WP-01/outlet_pressure"
+KEEP_ALL = Retention(raw_days=0, minute_days=0, hour_days=0)
 
 
 class UnwillingStore(DuckStore):
@@ -29,7 +30,7 @@ class UnwillingStore(DuckStore):
         super().__init__(path)
         self.failures = failures
 
-    def write(self, batch: SampleBatch, *, position: int) -> None:
+    def write(self, batch: SampleBatch, *, position: int | None) -> None:
         """Fail until the failures are used up."""
         if self.failures > 0:
             self.failures -= 1
@@ -87,7 +88,7 @@ def writer_of(journal: FileJournal, folder: Path, store: DuckStore) -> HistoryWr
         births=births(folder),
         store=store,
         registry=CollectorRegistry(),
-        keep_days=0,
+        keep=KEEP_ALL,
     )
 
 
@@ -143,7 +144,7 @@ def test_frames_that_cannot_be_read_do_not_stop_the_rest(tmp_path: Path) -> None
         births=births(tmp_path),
         store=DuckStore(tmp_path / "h.duckdb"),
         registry=registry,
-        keep_days=0,
+        keep=KEEP_ALL,
     )
     run_until(writer, 4)
     assert registry.get_sample_value("watchroom_history_unknown_total") == 3
