@@ -143,8 +143,9 @@ def _pressure(room: Room) -> dict[str, list[float]] | None:
 def _shown(page: Page) -> list[float]:
     """Move the pointer over the last minutes of the pressure's lane and read what stands above it."""
     box = page.locator(".lane .u-over").first.bounding_box()
-    assert box is not None
-    found = []
+    found: list[float] = []
+    if box is None:  # the lane is just being drawn anew
+        return found
     for step in range(60):
         page.mouse.move(box["x"] + box["width"] * (1 - step / 480), box["y"] + box["height"] / 2)
         number = re.search(r"(\d\.\d+)\s*MPa", page.locator(".lane .readout").first.inner_text())
