@@ -15,7 +15,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import paho.mqtt.client as paho
 import structlog
@@ -36,6 +36,7 @@ BACK_OFF_S = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 SESSION_EXPIRY_S = 7 * 24 * 3600
 DRAIN_S = 2.0
 QUEUE_LIMIT = 10_000
+QUICK_ANSWER: int | None = getattr(socket, "TCP_QUICKACK", None)  # Linux alone has it
 """Publishes that may wait in memory for a slow network; beyond it `publish` refuses."""
 _VERSIONS = {
     "auto": (MQTTProtocolVersion.MQTTv5, MQTTProtocolVersion.MQTTv311),
@@ -266,6 +267,7 @@ class MqttLink:
         if isinstance(sock, socket.socket):
             # an acknowledgement is a few bytes: it must not wait for the peer's delayed TCP answer
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        _answer_tcp_at_once(sock)
         while (sock := client.socket()) is not None:
             if self._stopping.is_set() and self._is_drained(client):
                 return
@@ -288,6 +290,7 @@ class MqttLink:
                 self._is_waking = False
             if found & ~select.POLLOUT or waits_ms == 0:
                 client.loop_read()
+                _answer_tcp_at_once(client.socket())
             if client.want_write() and client.socket() is not None:
                 client.loop_write()
             if client.socket() is None or client.loop_misc() != MQTTErrorCode.MQTT_ERR_SUCCESS:
@@ -389,3 +392,13 @@ class MqttLink:
 
     def _confirmed(self, _client: paho.Client, _data: object, mid: int, _code: ReasonCode, _properties: object) -> None:
         self._unconfirmed.discard(mid)
+
+
+def _answer_tcp_at_once(sock: Any) -> None:
+    """Let the kernel confirm what was read now: a broker without TCP_NODELAY holds its next message back up to 40 ms.
+
+    Linux forgets the option while it serves the connection, so it is set again after each read.
+    """
+    if QUICK_ANSWER is not None and sock is not None:
+        with contextlib.suppress(OSError):
+            sock.setsockopt(socket.IPPROTO_TCP, QUICK_ANSWER, 1)

@@ -207,6 +207,7 @@ def mosquitto(folder: Path, port: int | None = None) -> Iterator[tuple[int, subp
     config = folder / "mosquitto.conf"
     config.write_text(
         f"listener {port} 127.0.0.1\nallow_anonymous true\nmax_queued_messages 0\nmax_inflight_messages 256\n"
+        "set_tcp_nodelay true\n"
     )
     process = subprocess.Popen(["mosquitto", "-c", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
