@@ -57,6 +57,7 @@ from watchroom.journal import FileJournal
 from watchroom.local import LocalClient
 from watchroom.settings import HttpSettings, Settings
 from watchroom.site import Site, load_site
+from watchroom.threads import share_fairly
 
 log = structlog.get_logger(__name__)
 
@@ -263,6 +264,7 @@ async def run_dashboard(folder: Path, settings: Settings) -> None:
         ConfigError: If a site file or setting is wrong.
         StoreError: If the database is away.
     """
+    share_fairly()
     site = load_site(folder)
     check_tls(settings.http)
     settings.data.mkdir(parents=True, exist_ok=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -33,6 +32,7 @@ from watchroom.journal import FileJournal
 from watchroom.local import LocalServer
 from watchroom.settings import Settings
 from watchroom.site import load_site
+from watchroom.threads import share_fairly
 
 log = structlog.get_logger(__name__)
 
@@ -91,8 +91,7 @@ class Engine:
 
     async def run(self, *, health_port: int | None) -> None:
         """Serve until SIGTERM; a bug in any part ends the process, and the supervisor starts it again."""
-        # five parts share one interpreter: hand it over after 1 ms instead of 5, so that history never delays an alarm
-        sys.setswitchinterval(0.001)
+        share_fairly()
         loop, ending = asyncio.get_running_loop(), asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, ending.set)
