@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Final
 
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, bindparam, select
 
 from alarms import commands
 from alarms.accesses import write_events
@@ -24,6 +24,11 @@ from watchroom.errors import StateError
 from watchroom.site import Channel, Site
 
 FENCED: Final = "engine.fenced"
+_OPEN_TICKETS: Final = (
+    select(ticket_alarm.c.ticket_id)
+    .join(ticket, ticket.c.id == ticket_alarm.c.ticket_id)
+    .where(ticket_alarm.c.alarm_id.in_(bindparam("wanted", expanding=True)), ticket.c.state.in_(OPEN_STATES))
+)
 
 
 class Committer:
@@ -153,10 +158,6 @@ def _is_active(transition: Transition) -> bool:
 def _touch_tickets(turn: Turn, alarms: list[str]) -> None:
     """Tell the screens about open tickets that show these alarms' states."""
     for start in range(0, len(alarms), CHUNK):
-        query = (
-            select(ticket_alarm.c.ticket_id)
-            .join(ticket, ticket.c.id == ticket_alarm.c.ticket_id)
-            .where(ticket_alarm.c.alarm_id.in_(alarms[start : start + CHUNK]), ticket.c.state.in_(OPEN_STATES))
-        )
-        for ticket_id in turn.connection.execute(query).scalars():
+        part = {"wanted": alarms[start : start + CHUNK]}
+        for ticket_id in turn.connection.execute(_OPEN_TICKETS, part).scalars():
             turn.changed("ticket", ticket_id)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import Connection, bindparam, delete, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from alarms.chain import GENESIS
@@ -26,6 +26,15 @@ PREFIXES: Final = {
 }
 FIRST_NUMBER = 1001
 KEPT_CHANGES = 100_000
+# statements of every turn are made once: making one costs more than running it
+_LOCK: Final = select(position).where(position.c.partition == bindparam("site")).with_for_update()
+_NOTE_CHANGES: Final = change.insert()
+_MOVED: Final = ("committed", "generation", "feed_seq", "ticket_no", "command_seq", "alarm_hash", "updated_ms")
+_MOVE: Final = (
+    update(position)
+    .where(position.c.partition == bindparam("site"))
+    .values({name: bindparam(f"new_{name}") for name in _MOVED})
+)
 
 
 class Turn:
@@ -75,7 +84,7 @@ class Turn:
             self.feed_seq += 1
             rows.append({"site": self.site, "seq": self.feed_seq, "kind": kind, "ref": ref, "at_ms": self.now_ms})
         if rows:
-            self.connection.execute(change.insert(), rows)
+            self.connection.execute(_NOTE_CHANGES, rows)
         values = {
             "committed": self.committed,
             "generation": self.generation,
@@ -84,15 +93,13 @@ class Turn:
             "command_seq": self._command_seq,
             "alarm_hash": self.alarm_hash,
         }
-        moved = {key: value for key, value in values.items() if self._before[key] != value}
-        if moved:
-            moved["updated_ms"] = self.now_ms
-            self.connection.execute(update(position).where(position.c.partition == self.site).values(moved))
+        if any(self._before[key] != value for key, value in values.items()):
+            moved = {f"new_{key}": value for key, value in {**values, "updated_ms": self.now_ms}.items()}
+            self.connection.execute(_MOVE, {"site": self.site, **moved})
         return self.feed_seq
 
     def _locked(self) -> dict[str, Any] | None:
-        query = select(position).where(position.c.partition == self.site).with_for_update()
-        row = self.connection.execute(query).mappings().one_or_none()
+        row = self.connection.execute(_LOCK, {"site": self.site}).mappings().one_or_none()
         return None if row is None else dict(row)
 
     def _make(self) -> None:

@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import Connection, Select, bindparam, select, update
 
 from alarms.chain import first_break, link
 from alarms.feed import Turn
@@ -35,6 +35,15 @@ _CHANGED: Final = (
     "title",
     "detail",
 )
+# statements of every transition are made once: making one costs more than running it
+_INSERT_ALARM: Final = alarm.insert()
+_INSERT_EVENT: Final = alarm_event.insert()
+_UPDATE_ALARM: Final = (
+    update(alarm).where(alarm.c.id == bindparam("old_id")).values({name: bindparam(f"new_{name}") for name in _CHANGED})
+)
+_OF_SITE: Final = select(alarm).where(alarm.c.site == bindparam("site"))
+_LIVE_OF_ROWS: Final = _OF_SITE.where(alarm.c.row.in_(bindparam("wanted", expanding=True)), alarm.c.is_live)
+_OF_IDS: Final = _OF_SITE.where(alarm.c.id.in_(bindparam("wanted", expanding=True)))
 _EVENT_COLUMNS: Final = tuple(column.key for column in alarm_event.c if column.key not in {"seq", "hash"})
 
 
@@ -57,8 +66,8 @@ class AlarmRows:
         self, turn: Turn, rows: Iterable[str], *, ids: Iterable[str] = (), places: Mapping[str, str] | None = None
     ) -> None:
         self._turn, self._places = turn, places or {}
-        self._live = {row["row"]: row for row in _select(turn, alarm.c.row, rows, is_live=True)}
-        self._known = {row["id"] for row in _select(turn, alarm.c.id, ids)}
+        self._live = {row["row"]: row for row in _select(turn, _LIVE_OF_ROWS, rows)}
+        self._known = {row["id"] for row in _select(turn, _OF_IDS, ids)}
         self._new: dict[str, dict[str, Any]] = {}
         self._old: dict[str, dict[str, Any]] = {}
         self._events: list[dict[str, Any]] = []
@@ -131,15 +140,13 @@ class AlarmRows:
         """Insert and update all rows; return the ids of the occurrences that changed."""
         connection = self._turn.connection
         if self._new:
-            connection.execute(alarm.insert(), list(self._new.values()))
+            connection.execute(_INSERT_ALARM, list(self._new.values()))
         changed = [row for row in self._old.values() if row["id"] not in self._new]
         if changed:
-            names: dict[str, Any] = {name: bindparam(f"new_{name}") for name in _CHANGED}
-            query = update(alarm).where(alarm.c.id == bindparam("old_id")).values(names)
             values = [{"old_id": row["id"], **{f"new_{name}": row[name] for name in _CHANGED}} for row in changed]
-            connection.execute(query, values)
+            connection.execute(_UPDATE_ALARM, values)
         if self._events:
-            connection.execute(alarm_event.insert(), self._events)
+            connection.execute(_INSERT_EVENT, self._events)
         ids = list({**self._new, **self._old})
         for alarm_id in ids:
             self._turn.changed("alarm", alarm_id)
@@ -306,13 +313,11 @@ def broken_alarm_event(connection: Connection, site: str) -> int | None:
         return first_break(chain, head=head)
 
 
-def _select(turn: Turn, column: Any, values: Iterable[str], *, is_live: bool = False) -> list[dict[str, Any]]:
+def _select(turn: Turn, query: Select[Any], values: Iterable[str]) -> list[dict[str, Any]]:
     wanted, found = sorted(set(values)), []
     for start in range(0, len(wanted), CHUNK):
-        query = select(alarm).where(alarm.c.site == turn.site, column.in_(wanted[start : start + CHUNK]))
-        if is_live:
-            query = query.where(alarm.c.is_live)
-        found += [dict(row) for row in turn.connection.execute(query).mappings()]
+        part = {"site": turn.site, "wanted": wanted[start : start + CHUNK]}
+        found += [dict(row) for row in turn.connection.execute(query, part).mappings()]
     return found
 
 

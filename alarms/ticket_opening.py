@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from sqlalchemy import or_, select
+from sqlalchemy import bindparam, or_, select
 
 from alarms.feed import Turn
 from alarms.ticket_clock import ClockKind, started
@@ -23,6 +23,17 @@ from watchroom.site import Channel
 REOPEN_MS = DAY_MS
 REPEAT_MS = 30 * DAY_MS
 CHUNK = 500
+# statements of every alarm are made once: making one costs more than running it
+_INSERTS = tuple(table.insert() for table in (ticket, ticket_clock, ticket_event, ticket_alarm, message))
+_OF_EQUIPMENT = (
+    select(ticket)
+    .where(ticket.c.site == bindparam("site"), ticket.c.equipment.in_(bindparam("wanted", expanding=True)))
+    .where(or_(ticket.c.state.in_(OPEN_STATES), ticket.c.closed_ms > bindparam("since_ms")))
+    .order_by(ticket.c.created_ms, ticket.c.number)
+)
+_LINKS = select(ticket_alarm.c.alarm_id, ticket_alarm.c.ticket_id).where(
+    ticket_alarm.c.alarm_id.in_(bindparam("wanted", expanding=True))
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +95,7 @@ def open_tickets(
         else:
             _extend(turn, row, order)
         linked.add((order.alarm_id, row["id"]))
-        new.links.append({"ticket_id": row["id"], "alarm_id": order.alarm_id})
+        new.links.append({"ticket_id": row["id"], "alarm_id": order.alarm_id, "attached_ms": turn.now_ms})
     new.insert(turn)
 
 
@@ -188,15 +199,10 @@ class _NewRows:
                 )
 
     def insert(self, turn: Turn) -> None:
-        for table, rows in (
-            (ticket, list(self.tickets.values())),
-            (ticket_clock, self.clocks),
-            (ticket_event, self.events),
-            (ticket_alarm, self.links),
-            (message, self.messages),
-        ):
+        collected = (list(self.tickets.values()), self.clocks, self.events, self.links, self.messages)
+        for insert, rows in zip(_INSERTS, collected, strict=True):
             if rows:
-                turn.connection.execute(table.insert(), rows)
+                turn.connection.execute(insert, rows)
 
     def _note(self, turn: Turn, row: dict[str, Any], step: str, note: Mapping[str, Any]) -> None:
         before = None if step == "open" else row["state"]
@@ -228,13 +234,8 @@ def _latest(turn: Turn, orders: Sequence[TicketOrder]) -> dict[tuple[str, str, s
     equipment = sorted({order.equipment for order in orders})
     keys = {order.key for order in orders}
     for start in range(0, len(equipment), CHUNK):
-        query = (
-            select(ticket)
-            .where(ticket.c.site == turn.site, ticket.c.equipment.in_(equipment[start : start + CHUNK]))
-            .where(or_(ticket.c.state.in_(OPEN_STATES), ticket.c.closed_ms > turn.now_ms - REPEAT_MS))
-            .order_by(ticket.c.created_ms, ticket.c.number)
-        )
-        for row in map(dict, turn.connection.execute(query).mappings()):
+        part = {"site": turn.site, "wanted": equipment[start : start + CHUNK], "since_ms": turn.now_ms - REPEAT_MS}
+        for row in map(dict, turn.connection.execute(_OF_EQUIPMENT, part).mappings()):
             key = (row["equipment"], row["fault"], row["type"])
             if key in keys and _is_better(row, found.get(key)):
                 found[key] = row
@@ -254,7 +255,6 @@ def _links(turn: Turn, orders: Sequence[TicketOrder]) -> set[tuple[str, str]]:
     alarms = sorted({order.alarm_id for order in orders})
     found: set[tuple[str, str]] = set()
     for start in range(0, len(alarms), CHUNK):
-        query = select(ticket_alarm.c.alarm_id, ticket_alarm.c.ticket_id)
-        query = query.where(ticket_alarm.c.alarm_id.in_(alarms[start : start + CHUNK]))
-        found.update((row.alarm_id, row.ticket_id) for row in turn.connection.execute(query))
+        part = {"wanted": alarms[start : start + CHUNK]}
+        found.update((row.alarm_id, row.ticket_id) for row in turn.connection.execute(_LINKS, part))
     return found

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, or_, select, update
 
 from alarms.chain import GENESIS, first_break, link
 from alarms.feed import Turn
@@ -22,6 +22,12 @@ from watchroom.errors import StateError
 
 SYSTEM = "system"
 OPEN_STATES = tuple(state.value for state in TicketState if state.is_open)
+# statements of every transition are made once: making one costs more than running it
+_SAVED = tuple(column.key for column in ticket.c if column.key != "id")
+_SAVE = (
+    update(ticket).where(ticket.c.id == bindparam("old_id")).values({name: bindparam(f"new_{name}") for name in _SAVED})
+)
+_INSERT_EVENT = ticket_event.insert()
 _KEPT_FIELDS = ("assignee", "reason", "until_ms", "result")
 _EVENT_COLUMNS = ("step", "from_state", "to_state", "at_ms", "user", "comment", "fields", "idempotency_key")
 
@@ -170,7 +176,7 @@ def add_event(
     event = make_event(
         row, step, at_ms=turn.now_ms, from_state=from_state, user=user, note=note, comment=comment, key=key, state=state
     )
-    turn.connection.execute(ticket_event.insert().values(event))
+    turn.connection.execute(_INSERT_EVENT, event)
 
 
 def make_event(
@@ -204,8 +210,8 @@ def make_event(
 def save(turn: Turn, row: dict[str, Any]) -> None:
     """Write a ticket's changed row and tell the screens."""
     row["updated_ms"] = turn.now_ms
-    values = {name: value for name, value in row.items() if name in ticket.c and name != "id"}
-    turn.connection.execute(update(ticket).where(ticket.c.id == row["id"]).values(values))
+    values = {f"new_{name}": row[name] for name in _SAVED}
+    turn.connection.execute(_SAVE, {"old_id": row["id"], **values})
     turn.changed("ticket", row["id"])
 
 

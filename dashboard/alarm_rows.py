@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Select, Table, and_, or_, select
+from sqlalchemy import Connection, Select, String, Table, and_, bindparam, func, or_, select
 
 from dashboard.catalog import Catalog
 from dashboard.paging import decode_cursor, encode_cursor, page
@@ -14,6 +14,53 @@ from watchroom.database.tables import alarm, alarm_event, ticket, ticket_alarm
 LIVE_LIMIT = 2000
 _HIDDEN = frozenset({"site", "rule_version", "is_live", "arrived_ms"})
 _COLUMNS = [column for column in alarm.c if column.key not in _HIDDEN]
+TICKET_ALARMS = 20
+"""So many of a ticket's newest alarms are told, and all that are live."""
+# statements behind every change are made once: making one costs more than running it
+_BY_ID = select(*_COLUMNS).where(alarm.c.site == bindparam("site"), alarm.c.id.in_(bindparam("ids", expanding=True)))
+_TICKETS = (
+    select(ticket_alarm.c.alarm_id, ticket.c.id, ticket.c.number, ticket.c.type, ticket.c.state)
+    .join(ticket, ticket.c.id == ticket_alarm.c.ticket_id)
+    .where(ticket_alarm.c.alarm_id.in_(bindparam("ids", expanding=True)))
+    .order_by(ticket.c.created_ms, ticket.c.number)
+)
+_TOLD = (alarm.c.id, alarm.c.title, alarm.c.priority, alarm.c.state, alarm.c.is_active)
+_LIVE = select(alarm.c.id).where(alarm.c.site == bindparam("site"), alarm.c.is_live)
+_RANKED = (
+    select(
+        ticket_alarm,
+        func.count().over(partition_by=ticket_alarm.c.ticket_id).label("total"),
+        func.row_number()
+        .over(partition_by=ticket_alarm.c.ticket_id, order_by=ticket_alarm.c.attached_ms.desc())
+        .label("place"),
+    )
+    .where(ticket_alarm.c.ticket_id.in_(bindparam("ids", expanding=True)))
+    .subquery()
+)
+_ALARMS_OF_MANY = (
+    select(_RANKED.c.ticket_id, _RANKED.c.total, *_TOLD)
+    .join(alarm, alarm.c.id == _RANKED.c.alarm_id)
+    .where(or_(_RANKED.c.place <= TICKET_ALARMS, _RANKED.c.alarm_id.in_(_LIVE)))
+    .order_by(alarm.c.raised_ms.desc())
+)
+_ONE = bindparam("id", type_=String)
+_OF_ONE = ticket_alarm.c.ticket_id == _ONE
+_COUNT = select(func.count()).select_from(ticket_alarm).where(_OF_ONE).scalar_subquery()
+_NEWEST = (
+    select(ticket_alarm.c.alarm_id).where(_OF_ONE).order_by(ticket_alarm.c.attached_ms.desc()).limit(TICKET_ALARMS)
+)
+_ALARMS_OF_ONE = (
+    select(_ONE.label("ticket_id"), _COUNT, *_TOLD)
+    .where(
+        or_(
+            alarm.c.id.in_(_NEWEST),
+            alarm.c.id.in_(select(ticket_alarm.c.alarm_id).where(_OF_ONE, ticket_alarm.c.alarm_id.in_(_LIVE))),
+        )
+    )
+    .order_by(alarm.c.raised_ms.desc())
+)
+FEW = 8
+"""Up to so many tickets are asked one by one, which does not read all alarms of a long list."""
 
 
 class AlarmRows:
@@ -46,7 +93,7 @@ class AlarmRows:
         """Return these occurrences as they stand now."""
         if not ids:
             return []
-        return self._complete(conn, self._select(None).where(alarm.c.id.in_(ids)))
+        return self._complete(conn, _BY_ID, {"site": self._site, "ids": list(ids)})
 
     def with_events(self, conn: Connection, alarm_id: str) -> dict[str, Any] | None:
         """Return one occurrence with its journal, None if there is none of that id."""
@@ -69,8 +116,10 @@ class AlarmRows:
         query = select(*_COLUMNS).where(alarm.c.site == self._site)
         return query if equipment is None else query.where(alarm.c.equipment == equipment)
 
-    def _complete(self, conn: Connection, query: Select[Any]) -> list[dict[str, Any]]:
-        rows = [dict(row) for row in conn.execute(query).mappings()]
+    def _complete(
+        self, conn: Connection, query: Select[Any], given: Mapping[str, Any] | None = None
+    ) -> list[dict[str, Any]]:
+        rows = [dict(row) for row in conn.execute(query, given).mappings()]
         tickets = _tickets_of(conn, [row["id"] for row in rows])
         return [self._told(row, tickets.get(row["id"], [])) for row in rows]
 
@@ -91,24 +140,22 @@ def _tickets_of(conn: Connection, alarms: Sequence[str]) -> dict[str, list[dict[
     found: dict[str, list[dict[str, Any]]] = {}
     if not alarms:
         return found
-    query = select(ticket_alarm.c.alarm_id, ticket.c.id, ticket.c.number, ticket.c.type, ticket.c.state)
-    query = query.join(ticket, ticket.c.id == ticket_alarm.c.ticket_id).where(ticket_alarm.c.alarm_id.in_(alarms))
-    for alarm_id, *values in conn.execute(query.order_by(ticket.c.created_ms, ticket.c.number)):
+    for alarm_id, *values in conn.execute(_TICKETS, {"ids": list(alarms)}):
         found.setdefault(alarm_id, []).append(dict(zip(("id", "number", "type", "state"), values, strict=True)))
     return found
 
 
-def alarms_of(conn: Connection, tickets: Iterable[str]) -> dict[str, list[dict[str, Any]]]:
-    """Return ticket id -> the alarms it belongs to, newest first."""
-    found: dict[str, list[dict[str, Any]]] = {}
-    query = select(
-        ticket_alarm.c.ticket_id, alarm.c.id, alarm.c.title, alarm.c.priority, alarm.c.state, alarm.c.is_active
-    )
-    query = query.join(alarm, alarm.c.id == ticket_alarm.c.alarm_id)
-    query = query.where(ticket_alarm.c.ticket_id.in_(list(tickets))).order_by(alarm.c.raised_ms.desc())
+def alarms_of(conn: Connection, site: str, tickets: Iterable[str]) -> dict[str, tuple[int, list[dict[str, Any]]]]:
+    """Return ticket id -> (how many alarms it belongs to, those that are told, newest first)."""
+    found: dict[str, tuple[int, list[dict[str, Any]]]] = {}
     names = ("id", "title", "priority", "state", "is_active")
-    for ticket_id, *values in conn.execute(query):
-        found.setdefault(ticket_id, []).append(dict(zip(names, values, strict=True)))
+    ids = list(tickets)
+    if len(ids) <= FEW:
+        rows = [row for id_ in ids for row in conn.execute(_ALARMS_OF_ONE, {"site": site, "id": id_})]
+    else:
+        rows = list(conn.execute(_ALARMS_OF_MANY, {"site": site, "ids": ids}))
+    for ticket_id, total, *values in rows:
+        found.setdefault(ticket_id, (total, []))[1].append(dict(zip(names, values, strict=True)))
     return found
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from sqlalchemy import Connection, Engine, func, select
+from sqlalchemy import Connection, Engine, bindparam, func, select
 
 from dashboard.access_rows import AccessRows
 from dashboard.alarm_rows import AlarmRows
@@ -19,6 +19,12 @@ from watchroom.database.tables import change
 BATCH = 500
 ACCESS_SHOWN = 50
 T = TypeVar("T")
+_SINCE = (
+    select(change.c.seq, change.c.kind, change.c.ref)
+    .where(change.c.site == bindparam("site"), change.c.seq > bindparam("after"))
+    .order_by(change.c.seq)
+    .limit(BATCH)
+)
 
 
 class Feed:
@@ -80,8 +86,7 @@ class Feed:
         return int(conn.execute(query).scalar_one() or 0)
 
     def _since(self, conn: Connection, seq: int) -> Parcel | None:
-        query = select(change.c.seq, change.c.kind, change.c.ref).where(change.c.site == self._site, change.c.seq > seq)
-        rows = conn.execute(query.order_by(change.c.seq).limit(BATCH)).all()
+        rows = conn.execute(_SINCE, {"site": self._site, "after": seq}).all()
         if not rows:
             return None
         refs: dict[str, dict[str, None]] = {"alarm": {}, "ticket": {}, "access": {}}

@@ -350,7 +350,8 @@ class Ticket(Shape):
     is_simulated: bool
     version: int
     clocks: list[TicketClock]
-    alarms: list[TicketAlarm]
+    alarms: list[TicketAlarm] = Field(description="Every live one and the newest others")
+    alarm_count: int
     steps: list[str] = Field(description="What the person who asks may do next")
 
 

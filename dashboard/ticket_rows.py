@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from sqlalchemy import Connection, Select, select
+from sqlalchemy import Connection, Select, bindparam, select
 
 from dashboard.alarm_rows import alarms_of, older_than
 from dashboard.catalog import Catalog
@@ -17,6 +17,13 @@ ENDED = ("CLOSED", "CANCELLED")
 _HIDDEN = frozenset({"site", "fault", "reopened", "hash"})
 _COLUMNS = [column for column in ticket.c if column.key not in _HIDDEN]
 _CLOCKS = ("kind", "start_ms", "target_ms", "paused_ms", "pause_start_ms", "stop_ms", "breached_ms")
+# statements behind every change are made once: making one costs more than running it
+_BY_ID = select(*_COLUMNS).where(ticket.c.site == bindparam("site"), ticket.c.id.in_(bindparam("ids", expanding=True)))
+_CLOCKS_OF = (
+    select(ticket_clock.c.ticket_id, *(ticket_clock.c[name] for name in _CLOCKS))
+    .where(ticket_clock.c.ticket_id.in_(bindparam("ids", expanding=True)))
+    .order_by(ticket_clock.c.target_ms)
+)
 
 
 class TicketRows:
@@ -52,7 +59,7 @@ class TicketRows:
 
     def by_id(self, conn: Connection, ids: Sequence[str]) -> list[dict[str, Any]]:
         """Return these tickets as they stand now."""
-        return self._complete(conn, self._select().where(ticket.c.id.in_(ids))) if ids else []
+        return self._complete(conn, _BY_ID, {"site": self._site, "ids": list(ids)}) if ids else []
 
     def by_id_or_number(self, conn: Connection, ticket_id: str) -> str | None:
         """Return the id of a ticket of this site, None if there is none: one database may serve several sites."""
@@ -81,28 +88,30 @@ class TicketRows:
     def _select(self) -> Select[Any]:
         return select(*_COLUMNS).where(ticket.c.site == self._site)
 
-    def _complete(self, conn: Connection, query: Select[Any]) -> list[dict[str, Any]]:
-        rows = [dict(row) for row in conn.execute(query).mappings()]
+    def _complete(
+        self, conn: Connection, query: Select[Any], given: Mapping[str, Any] | None = None
+    ) -> list[dict[str, Any]]:
+        rows = [dict(row) for row in conn.execute(query, given).mappings()]
         if not rows:
             return []
         ids = [row["id"] for row in rows]
-        clocks, alarms = _clocks_of(conn, ids), alarms_of(conn, ids)
+        clocks, alarms = _clocks_of(conn, ids), alarms_of(conn, self._site, ids)
         for row in rows:
+            count, told = alarms.get(row["id"], (0, []))
             place = row["place"] or self._catalog.place_of(row["equipment"])
             row |= {
                 "equipment_name": self._catalog.equipment_name(row["equipment"]),
                 "place": place,
                 "place_name": self._catalog.place_name(place),
                 "clocks": clocks.get(row["id"], []),
-                "alarms": alarms.get(row["id"], []),
+                "alarms": told,
+                "alarm_count": count,
             }
         return rows
 
 
 def _clocks_of(conn: Connection, tickets: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
     found: dict[str, list[dict[str, Any]]] = {}
-    query = select(ticket_clock.c.ticket_id, *(ticket_clock.c[name] for name in _CLOCKS))
-    query = query.where(ticket_clock.c.ticket_id.in_(tickets)).order_by(ticket_clock.c.target_ms)
-    for ticket_id, *values in conn.execute(query):
+    for ticket_id, *values in conn.execute(_CLOCKS_OF, {"ids": list(tickets)}):
         found.setdefault(ticket_id, []).append(dict(zip(_CLOCKS, values, strict=True)))
     return found

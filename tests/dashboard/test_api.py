@@ -7,11 +7,18 @@ from typing import Any
 import httpx
 import pytest
 from pydantic import BaseModel
+from sqlalchemy import Engine, select
 
+from alarms.judged import Change
 from dashboard import models
+from dashboard.alarm_rows import FEW
 from tests.dashboard.center import LOW, PRESSURE, Center, until
 from tests.dashboard.desk import Desk, settings_for
 from watchroom.clock import utc_ms
+from watchroom.database.connect import writing
+from watchroom.database.tables import alarm as alarm_table
+from watchroom.database.tables import ticket as ticket_table
+from watchroom.database.tables import ticket_alarm
 
 
 def body(reply: httpx.Response, model: Any, status: int = 200) -> Any:
@@ -144,8 +151,6 @@ async def test_journal_view_pages_through_the_past(desk: Desk, center: Center) -
     """Alarms that are over leave the list and stay in the journal."""
     start = utc_ms() - 100_000
     for i in range(5):
-        from alarms.judged import Change
-
         center.judge((LOW, Change.RAISE), event_ms=start + 1000 * i)
         center.judge((LOW, Change.CLEAR), event_ms=start + 1000 * i + 500)
     async with desk.person("guard") as guard:
@@ -161,6 +166,33 @@ async def test_journal_view_pages_through_the_past(desk: Desk, center: Center) -
     assert len(live["items"]) == 1
     assert times == sorted(times, reverse=True)
     assert times[-1] == start
+
+
+@pytest.mark.parametrize("others", [0, FEW + 1])
+async def test_a_ticket_tells_the_newest_alarms_and_every_live_one(
+    desk: Desk, center: Center, database: Engine, others: int
+) -> None:
+    """A chattering alarm does not make its ticket heavier for ever; what still needs somebody is never left out."""
+    start = utc_ms() - 100_000
+    first = center.judge((LOW, Change.RAISE), event_ms=start)[0]
+    with writing(database) as connection:  # the first one was acknowledged by nobody and is live for ever
+        row = dict(connection.execute(select(alarm_table).where(alarm_table.c.id == first)).mappings().one())
+        ticket_id = connection.execute(select(ticket_alarm.c.ticket_id)).scalar_one()
+        for number in range(40):
+            gone = row | {"id": f"gone-{number}", "is_live": False, "is_active": False, "state": "NORM"}
+            connection.execute(alarm_table.insert(), gone | {"raised_ms": start + 1 + number})
+            link = {"ticket_id": ticket_id, "alarm_id": gone["id"], "attached_ms": utc_ms() + number}
+            connection.execute(ticket_alarm.insert(), link)
+        told = dict(connection.execute(select(ticket_table)).mappings().one())
+        for number in range(others):
+            connection.execute(ticket_table.insert(), told | {"id": f"other-{number}", "number": f"WX-9{number}"})
+    async with desk.person("guard") as guard:
+        page = body(await guard.get("/api/v1/tickets"), models.Page[models.Ticket])
+    ticket = next(item for item in page["items"] if item["id"] == ticket_id)
+    newest = [f"gone-{number}" for number in range(39, 19, -1)]
+    assert [item["id"] for item in ticket["alarms"]] == [*newest, first]
+    assert ticket["alarm_count"] == 41
+    assert len(page["items"]) == 1 + others
 
 
 async def test_access_events_newest_first(desk: Desk, center: Center) -> None:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from sqlalchemy import Column, Connection, Engine, MetaData, String, Table, inspect, select, text
 from sqlalchemy.exc import InterfaceError, OperationalError
 
 from watchroom.database.tables import metadata
 from watchroom.errors import ConfigError, StoreError
 
-HEAD = "0001"
-"""The newest revision in ``versions``; a test holds them together."""
-
-VERSIONS = (HEAD,)
+VERSIONS = tuple(sorted(file.stem[:4] for file in Path(__file__).with_name("versions").glob("[0-9]*.py")))
+HEAD = VERSIONS[-1]
+"""The newest revision in folder ``versions``."""
 _LOCK = 0x57415443  # "WATC": advisory lock of PostgreSQL
 _version = Table("alembic_version", MetaData(), Column("version_num", String(32), primary_key=True))
 

@@ -161,7 +161,9 @@ ticket_alarm = Table(
     metadata,
     Column("ticket_id", String(36), ForeignKey("ticket.id"), primary_key=True),
     Column("alarm_id", String(36), ForeignKey("alarm.id"), primary_key=True),
+    Column("attached_ms", BigInteger, nullable=False, server_default="0"),
     Index("ix_ticket_alarm_alarm", "alarm_id"),
+    Index("ix_ticket_alarm_newest", "ticket_id", "attached_ms"),
 )
 
 ticket_clock = Table(

@@ -10,7 +10,7 @@ const clock = (over: Partial<TicketClock> = {}): TicketClock => ({
 const ticket = (id: string, state: TicketState, version = 1, over: Partial<Ticket> = {}): Ticket => ({
   id, number: `WX-${id}`, type: 'repair', state, priority: 2, equipment: null, equipment_name: null, place: null, place_name: null,
   title: '', detail: '', created_ms: 0, updated_ms: 0, closed_ms: null, assignee: null, worker: null, held_until_ms: null, rework: 0,
-  is_repeat: false, is_simulated: false, version, clocks: [], alarms: [], steps: [], ...over,
+  is_repeat: false, is_simulated: false, version, clocks: [], alarms: [], alarm_count: 0, steps: [], ...over,
 })
 
 describe('a ticket clock', () => {

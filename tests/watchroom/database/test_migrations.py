@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 import threading
+from collections.abc import Mapping
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine, inspect, text
+from sqlalchemy import Connection, Engine, Insert, MetaData, Table, inspect, text
 
 from watchroom.database.connect import migrate, open_database
 from watchroom.database.migrations import HEAD, VERSIONS, current, upgrade
@@ -63,6 +64,30 @@ def shape(engine: Engine, table: str) -> object:
     unique = sorted(tuple(u["column_names"]) for u in look.get_unique_constraints(table))
     foreign = sorted(tuple(f["constrained_columns"]) for f in look.get_foreign_keys(table))
     return columns, indexes, unique, foreign, look.get_pk_constraint(table)["constrained_columns"]
+
+
+def test_alarms_attached_before_get_the_time_they_were_raised(database_url: str) -> None:
+    """A ticket of an older Watchroom goes on showing its newest alarms first."""
+    engine = open_database(database_url)
+    with engine.begin() as connection:
+        upgrade(connection, "0001")
+        for table, values in (
+            ("alarm", {"id": "a", "site": "s", "row": "r", "raised_ms": 1234}),
+            ("ticket", {"id": "t", "number": "WX-1", "site": "s"}),
+            ("ticket_alarm", {"ticket_id": "t", "alarm_id": "a"}),
+        ):
+            connection.execute(_filled(connection, table, values))
+        upgrade(connection)
+        assert connection.execute(text("SELECT attached_ms FROM ticket_alarm")).scalar_one() == 1234
+    engine.dispose()
+
+
+def _filled(connection: Connection, name: str, values: Mapping[str, object]) -> Insert:
+    """Return an insert of a row into a table as it is now, every other column that must have a value filled."""
+    table = Table(name, MetaData(), autoload_with=connection)
+    blank: dict[type, object] = {int: 0, float: 0.0, bool: False, str: "", dict: {}, object: {}}  # the last two: JSON
+    needed = {column.name: blank[column.type.python_type] for column in table.c if not column.nullable}
+    return table.insert().values({**needed, **values})
 
 
 def test_starting_again_changes_nothing_and_does_not_load_alembic(

@@ -223,6 +223,7 @@ export interface Ticket {
   version: number
   clocks: TicketClock[]
   alarms: TicketAlarm[]
+  alarm_count: number
   steps: TicketStep[]
   events?: TicketEvent[]
 }
