@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -121,8 +122,10 @@ class Engine:
         await ending.wait()
         self.stop.set()
         self.alarms.wake()
+        # one deadline for all: the supervisor waits 10 s, whatever the number of parts
+        deadline = time.monotonic() + JOIN_S
         for thread in threads:
-            await asyncio.to_thread(thread.join, JOIN_S)
+            await asyncio.to_thread(thread.join, max(0.0, deadline - time.monotonic()))
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

@@ -5,6 +5,8 @@ import { computed, shallowRef } from 'vue'
 import { api } from '@/api/client'
 import type { Alarm, Equipment, Page, Person, Place, SignalInfo, Site } from '@/api/types'
 
+const SCENARIOS_MS = 3_000
+
 export const useSite = defineStore('site', () => {
   const site = shallowRef<Site | null>(null)
   const equipment = shallowRef<Equipment[]>([])
@@ -26,6 +28,16 @@ export const useSite = defineStore('site', () => {
     site.value = about
     equipment.value = items
     people.value = staff
+    void awaitScenarios()
+  }
+
+  /** The simulators start after the page: a demo without anything to play asks again until they are there. */
+  async function awaitScenarios(): Promise<void> {
+    while (site.value?.demo?.scenarios.length === 0) {
+      await new Promise((done) => setTimeout(done, SCENARIOS_MS))
+      const about = await api.get<Site>('/site').catch(() => null)
+      if (about?.demo && site.value) site.value = { ...site.value, demo: about.demo }
+    }
   }
 
   const ofType = (type: string): Equipment[] => equipment.value.filter((item) => item.type === type)
