@@ -28,26 +28,32 @@ class LinkConfig:
     """One physical link.
 
     Attributes:
-        kind: ``tcp`` and ``serial`` carry Modbus, ``mqtt`` messages of readers.
-        host: Host of tcp and mqtt; the device file of serial.
-        port: Port of tcp and mqtt; 0 for serial.
-        framing: ``tcp`` (MBAP) or ``rtu``.
+        kind: ``tcp``, ``serial`` and ``listen`` (the device connects to us) carry Modbus, ``mqtt`` messages of readers.
+        host: Host of tcp, listen and mqtt; the device file of serial.
+        port: Port of tcp, listen and mqtt; 0 for serial.
+        framing: ``tcp`` (MBAP), ``rtu`` or ``ascii``.
         timeout_s: Longest wait for an answer.
         gap_s: Silence before each request.
-        settle_s: Silence that must pass after a late answer on RTU.
+        settle_s: How long a unit is left alone after an answer did not come, on rtu and ascii.
+        back_off_s: Longest wait between probes of a silent device.
+        hello: What a device that dials in sends first; empty takes any device.
+        heartbeat: What it sends between telegrams; empty for nothing.
         is_tls: Whether an MQTT link speaks TLS.
         keep_session: The broker keeps messages while the gateway is away.
         protocol: MQTT version to speak.
     """
 
     name: str
-    kind: Literal["tcp", "serial", "mqtt"]
+    kind: Literal["tcp", "serial", "listen", "mqtt"]
     host: str
     port: int = 0
-    framing: Literal["tcp", "rtu"] = "tcp"
+    framing: Literal["tcp", "rtu", "ascii"] = "tcp"
     timeout_s: float = 1.0
     gap_s: float = 0.0
     settle_s: float = 2.0
+    back_off_s: float = 10.0
+    hello: bytes = b""
+    heartbeat: bytes = b""
     baud: int = 9600
     parity: str = "N"
     stop_bits: int = 1
@@ -189,40 +195,50 @@ def _specs(config: GatewayConfig) -> Iterator[tuple[str, SignalSpec]]:
 
 def _link(file: YamlFile, name: str, entry: LinkEntry, addresses: Mapping[str, str]) -> LinkConfig:
     where = ("links", name)
-    given = [key for key in ("tcp", "serial", "mqtt") if getattr(entry, key) is not None]
+    given = [key for key in ("tcp", "serial", "listen", "mqtt") if getattr(entry, key) is not None]
     if len(given) != 1:
         raise file.error(
-            where, "a link is one of tcp:, serial: or mqtt:", hint=f"found {' and '.join(given) or 'none'}"
+            where, "a link is one of tcp:, serial:, listen: or mqtt:", hint=f"found {' and '.join(given) or 'none'}"
         )
+    for key in ("hello", "heartbeat"):
+        if getattr(entry, key) and entry.listen is None:
+            raise file.error((*where, key), "only a device that dials in sends this", hint="listen: 0.0.0.0:5020")
+    if entry.mqtt is not None:
+        return _broker(file, name, entry, addresses)
     settle_s = min(3.0, 2 * entry.timeout) if entry.settle is None else entry.settle
+    plain = LinkConfig(
+        name=name,
+        kind="serial",
+        host=entry.serial or "",
+        framing=entry.framing or "rtu",
+        timeout_s=entry.timeout,
+        gap_s=entry.gap,
+        settle_s=settle_s,
+        back_off_s=entry.back_off,
+        baud=entry.baud,
+        parity=entry.parity,
+        stop_bits=entry.stop_bits,
+    )
     if entry.serial is not None:
         if entry.framing == "tcp":
-            raise file.error((*where, "framing"), "a serial line carries rtu telegrams")
-        return LinkConfig(
-            name=name,
-            kind="serial",
-            host=entry.serial,
-            framing="rtu",
-            timeout_s=entry.timeout,
-            gap_s=entry.gap,
-            settle_s=settle_s,
-            baud=entry.baud,
-            parity=entry.parity,
-            stop_bits=entry.stop_bits,
-        )
+            raise file.error((*where, "framing"), "a serial line carries rtu or ascii telegrams")
+        return plain
     if entry.tcp is not None:
         host, port = _endpoint(file, (*where, "tcp"), addresses.get(entry.tcp, entry.tcp), 502)
-        return LinkConfig(
-            name=name,
-            kind="tcp",
-            host=host,
-            port=port,
-            framing=entry.framing or "tcp",
-            timeout_s=entry.timeout,
-            gap_s=entry.gap,
-            settle_s=settle_s,
-        )
-    return _broker(file, name, entry, addresses)
+        return replace(plain, kind="tcp", host=host, port=port, framing=entry.framing or "tcp")
+    host, port = _endpoint(file, (*where, "listen"), addresses.get(str(entry.listen), str(entry.listen)), 502)
+    hello, heartbeat = (_octets(file, (*where, key), getattr(entry, key)) for key in ("hello", "heartbeat"))
+    return replace(plain, kind="listen", host=host, port=port, hello=hello, heartbeat=heartbeat)
+
+
+def _octets(file: YamlFile, where: Path_, text: str) -> bytes:
+    """Bytes as people write them: text, or hex:0102FF."""
+    if not text.startswith("hex:"):
+        return text.encode()
+    try:
+        return bytes.fromhex(text[4:])
+    except ValueError as exc:
+        raise file.error(where, f"{text!r} is not hex:0102FF") from exc
 
 
 def _broker(file: YamlFile, name: str, entry: LinkEntry, addresses: Mapping[str, str]) -> LinkConfig:
@@ -258,15 +274,21 @@ def _endpoint(file: YamlFile, where: Path_, text: str, default_port: int) -> tup
 
 
 def _check_links(file: YamlFile, links: Mapping[str, LinkConfig]) -> None:
-    seen: dict[tuple[str, int], str] = {}
+    seen: dict[tuple[str, int, bytes], str] = {}
     for name, link in links.items():
-        other = seen.setdefault((link.host, link.port), name)
+        other = seen.setdefault((link.host, link.port, link.hello), name)
         if other != name:
             raise file.error(
                 ("links", name),
                 f"{link.host}:{link.port} is already the link {other!r}" if link.port else f"{link.host} is {other!r}",
-                hint="one link for one wire: put all its devices on it",
+                hint="give each device that dials in a hello: of its own"
+                if link.kind == "listen"
+                else "one link for one wire: put all its devices on it",
             )
+        for old in links.values():
+            same_port = link.kind == old.kind == "listen" and (link.host, link.port) == (old.host, old.port)
+            if same_port and link.hello != old.hello and link.hello.startswith(old.hello):
+                raise file.error(("links", name, "hello"), f"begins with the hello of link {old.name!r}")
 
 
 def _link_of(file: YamlFile, name: str, entry: DeviceEntry, links: Mapping[str, LinkConfig]) -> LinkConfig:

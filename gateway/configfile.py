@@ -28,11 +28,22 @@ class LinkEntry(Strict):
 
     tcp: str | None = Field(default=None, description="host:port of a Modbus TCP device or converter")
     serial: str | None = Field(default=None, description="Serial device, for example /dev/ttyUSB0")
+    listen: str | None = Field(default=None, description="host:port on which devices (4G data units) connect to us")
+    hello: str = Field(default="", description="Registration a dialled-in device sends first; text, or hex:0102FF")
+    heartbeat: str = Field(default="", description="What it sends between telegrams; text, or hex:FE")
     mqtt: str | None = Field(default=None, description="mqtt://[user@]host[:port] of a broker of readers, or mqtts://")
-    framing: Literal["tcp", "rtu"] | None = Field(default=None, description="rtu: RTU telegrams over TCP")
+    framing: Literal["tcp", "rtu", "ascii"] | None = Field(
+        default=None, description="Telegrams: tcp on tcp, rtu on serial and listen unless it says otherwise"
+    )
     timeout: Seconds = Field(default=1.0, ge=0.01, le=60, description="Longest wait for an answer")
     gap: Seconds = Field(default=0.0, ge=0, le=5, description="Silence before each request")
-    settle: Seconds | None = Field(default=None, ge=0, le=30, description="Silence after a late answer; 2 x timeout")
+    settle: Seconds | None = Field(
+        default=None,
+        ge=0,
+        le=30,
+        description="Silence for a unit after a lost answer on rtu, ascii; 2 x timeout",
+    )
+    back_off: Seconds = Field(default=10.0, ge=1, le=600, description="Longest wait between probes of a silent device")
     baud: int = Field(default=9600, ge=300, le=921600)
     parity: Literal["N", "E", "O"] = "N"
     stop_bits: Literal[1, 2] = 1

@@ -21,6 +21,7 @@ class ModelSignal:
     Attributes:
         table: Where it is read; None for a calculated signal.
         offset: First register or bit, as on the wire.
+        urgency: 1 for alarms and events, 2 for states, 3 for telemetry: who is read first on a busy link.
         group: Polling group, a key of the model's ``groups``.
         low: Below it the quality is SENSOR_FAULT; -inf if no range is given. In the unit, like ``high``.
         invalid: Raw values that mean "no value".
@@ -37,6 +38,7 @@ class ModelSignal:
     unit: str = ""
     kind: Kind = Kind.MEASURE
     lane: Lane = Lane.TELEMETRY
+    urgency: int = 3
     group: str = "default"
     deadband: float = 0.0
     low: float = -math.inf

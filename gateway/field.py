@@ -7,10 +7,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import structlog
+
 from gateway.config import GatewayConfig, signals_of
+from gateway.dialin import DialInPort, dial_in
 from gateway.poller import LinkPoller
 from gateway.readers import ReaderLink
 from gateway.sink import Sink
+from watchroom.errors import LinkError
+
+LISTEN_S = 5.0
+
+log = structlog.get_logger()
 
 
 class FieldSide:
@@ -29,6 +37,7 @@ class FieldSide:
     ) -> None:
         aliases = {spec.key: spec.alias for spec in signals_of(config)}
         self._pollers: dict[str, LinkPoller] = {}
+        wires, self._ports = dial_in(config.links.values())
         self._readers: dict[str, ReaderLink] = {}
         for name, link in config.links.items():
             if link.kind == "mqtt":
@@ -45,7 +54,9 @@ class FieldSide:
                 )
             else:
                 devices = config.devices_on(name)
-                self._pollers[name] = LinkPoller(link, devices, aliases=aliases, sink=sink, now_ms=now_ms)
+                self._pollers[name] = LinkPoller(
+                    link, devices, aliases=aliases, sink=sink, now_ms=now_ms, wire=wires.get(name)
+                )
 
     @property
     def links_down(self) -> int:
@@ -62,7 +73,24 @@ class FieldSide:
     async def run(self) -> None:
         """Read until cancelled; a bug in one worker ends all."""
         async with asyncio.TaskGroup() as group:
+            for port in self._ports:
+                group.create_task(_listen(port), name=f"port {port.number}")
             for name, poller in self._pollers.items():
                 group.create_task(poller.run(), name=f"link {name}")
             for name, reader in self._readers.items():
                 group.create_task(reader.run(), name=f"link {name}")
+
+
+async def _listen(port: DialInPort) -> None:
+    """Keep a port open for devices that dial in; a port that is taken is tried again."""
+    try:
+        while True:
+            try:
+                await port.start()
+            except LinkError as exc:
+                log.warning("cannot listen for devices", reason=str(exc))
+                await asyncio.sleep(LISTEN_S)
+            else:
+                await asyncio.get_running_loop().create_future()
+    finally:
+        await port.stop()

@@ -1,28 +1,24 @@
-"""One Modbus connection. The only module that imports pymodbus (besides the simulator's server).
+"""One Modbus link: asks a question, believes an answer only if it cannot belong to any other question.
 
-pymodbus asks once and never reconnects by itself here: the poller decides both. On RTU framing a late answer
-cannot be told from the next one (pymodbus PR 2636), so after every timeout the connection is closed, and the
-line must be silent for ``settle_s`` before the next request.
+Numbered telegrams (Modbus TCP) are told apart by their number. RTU and ASCII are not: ``gateway.ghosts`` says which
+questions may be asked after an answer was late, and a control question clears the unit before its values are
+believed again (pymodbus' own RTU framer returns other registers' values from then on, see docs/adr).
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
+from dataclasses import dataclass
 
 import numpy as np
-from pymodbus import FramerType
-from pymodbus.client import AsyncModbusSerialClient, AsyncModbusTcpClient
-from pymodbus.exceptions import ModbusException
-from pymodbus.pdu import ModbusPDU
 
 from gateway.addresses import Table
 from gateway.config import LinkConfig
+from gateway.ghosts import Ghosts
 from gateway.registers import Words
+from gateway.telegram import MisfitError, Question, find, read_question, strip, wrap, write_question
+from gateway.wire import SerialWire, TcpWire, Wire
 from watchroom.errors import LinkError, WatchroomError
-
-# the poller tells of an outage once; pymodbus would tell at every request
-logging.getLogger("pymodbus.logging").setLevel(logging.CRITICAL)
 
 EXCEPTIONS = {
     1: "illegal function",
@@ -39,6 +35,7 @@ NO_TARGET = frozenset({10, 11})
 """Exception codes by which a converter says that the device behind it is silent."""
 BAD_ADDRESS = frozenset({2, 3})
 """Exception codes of a request that this device will never answer: an address or a length it does not have."""
+_CHARACTER_BITS = 11
 
 
 class RefusedError(WatchroomError):
@@ -53,23 +50,49 @@ class RefusedError(WatchroomError):
         super().__init__(f"exception {code}: {EXCEPTIONS.get(code, 'unknown')}")
 
 
+@dataclass(slots=True)
+class LinkCounts:
+    """What has happened on a link since the start.
+
+    Attributes:
+        late: Answers that came after their time and were thrown away.
+        noise: Bytes that were no telegram.
+        controls: Control questions asked after late or lost answers.
+    """
+
+    late: int = 0
+    noise: int = 0
+    controls: int = 0
+
+
 class ModbusLink:
-    """A connection to one TCP endpoint or serial line; one request at a time.
+    """A connection to one TCP endpoint, serial line or dialled-in device; one request at a time.
 
     Args:
         link: Where and how.
+        wire: The bytes; made from the link if None.
     """
 
-    def __init__(self, link: LinkConfig) -> None:
+    def __init__(self, link: LinkConfig, wire: Wire | None = None) -> None:
         self._link = link
-        self._client: AsyncModbusTcpClient | AsyncModbusSerialClient | None = None
-        self._is_dirty = False
+        self._wire = wire or (SerialWire(link) if link.kind == "serial" else TcpWire(link))
+        self._ghosts = Ghosts(link.settle_s)
+        self._number = 0
         self._last_done_s = 0.0
+        # 3.5 characters of silence end an RTU telegram; from 19,200 baud on it is 1.75 ms
+        characters_s = max(3.5 * _CHARACTER_BITS / link.baud, 0.00175)
+        self._gap_s = max(link.gap_s, characters_s if link.kind == "serial" else 0.0)
+        self.counts = LinkCounts()
 
     @property
     def is_open(self) -> bool:
         """Whether requests can be sent."""
-        return self._client is not None and self._client.connected
+        return self._wire.is_open
+
+    @property
+    def is_numbered(self) -> bool:
+        """Whether telegrams carry a number, so that a late answer is known as such."""
+        return self._link.framing == "tcp"
 
     async def open(self) -> None:
         """Connect.
@@ -77,27 +100,11 @@ class ModbusLink:
         Raises:
             LinkError: If nobody answers there within the timeout.
         """
-        self.close()
-        self._client = self._make_client()
-        try:
-            is_connected = await self._client.connect()
-        except (OSError, ModbusException) as exc:
-            self.close()
-            raise LinkError(f"{self._link}: {exc}") from exc
-        _obey_cancellation()
-        if not is_connected:
-            self.close()
-            raise LinkError(f"{self._link}: no connection")
-        if self._is_dirty:
-            # a converter may still deliver the answer nobody waits for; it is thrown away while we are silent
-            await asyncio.sleep(self._link.settle_s)
-            self._is_dirty = False
+        await self._wire.open()
 
     def close(self) -> None:
         """Disconnect; does nothing if there is no connection."""
-        if self._client is not None:
-            self._client.close()
-            self._client = None
+        self._wire.close()
 
     async def read(self, table: Table, *, unit: int, start: int, count: int) -> Words:
         """Return registers, or 0 and 1 for coils and discrete inputs, shape (count,).
@@ -106,78 +113,129 @@ class ModbusLink:
             LinkError: If no usable answer comes within the timeout.
             RefusedError: If the device answers with an exception.
         """
-        client = self._client
-        if client is None or not client.connected:
-            raise LinkError(f"{self._link}: not connected")
+        question = read_question(table, unit=unit, start=start, count=count)
+        if not self.is_numbered:
+            await self._clear(question, table, start=start, count=count)
+        pdu = await self._ask(question)
+        data = np.frombuffer(pdu, dtype=np.uint8, offset=2)
+        if table.is_bits:
+            return np.unpackbits(data, bitorder="little")[:count].astype(np.uint16)
+        return data.view(">u2").astype(np.uint16)
+
+    async def write(self, table: Table, words: list[int], *, unit: int, start: int, is_multiple: bool = False) -> None:
+        """Write coils (0 or 1 each) or holding registers.
+
+        Raises:
+            LinkError: If no answer comes: nobody knows whether it was written.
+            RefusedError: If the device answers with an exception.
+        """
+        await self._ask(write_question(table, unit=unit, start=start, words=words, is_multiple=is_multiple))
+
+    async def _clear(self, question: Question, table: Table, *, start: int, count: int) -> None:
+        """Make sure that an answer to a question cannot be an old one.
+
+        Raises:
+            LinkError: If the unit still owes an answer of that shape.
+        """
+        loop = asyncio.get_running_loop()
+        wait_s = self._ghosts.quiet_until_s(question.unit) - loop.time()
+        if wait_s > 0:
+            await asyncio.sleep(wait_s)
+        self._flush()
+        if self._ghosts.is_clear(question, loop.time()):
+            return
+        for control in self._ghosts.controls(table, unit=question.unit, start=start, count=count):
+            self.counts.controls += 1
+            try:
+                await self._ask(control)
+            except RefusedError as exc:
+                if exc.code in NO_TARGET:
+                    raise
+            if self._ghosts.is_clear(question, loop.time()):
+                return
+        raise LinkError(f"{self._link}: unit {question.unit} may still send an old answer")
+
+    async def _ask(self, question: Question) -> bytes:
+        """Return the PDU of a good answer."""
+        loop = asyncio.get_running_loop()
         await self._keep_gap()
+        if not self._wire.is_open:
+            raise LinkError(f"{self._link}: not connected")
+        self._flush()
+        self._number = self._number % 0xFFFF + 1
+        self._wire.send(wrap(self._link.framing, question, number=self._number))
+        is_answered = False
         try:
-            answer = await _ask(client, table, unit=unit, start=start, count=count)
-        except ModbusException as exc:
-            self._missed()
-            raise LinkError(f"{self._link}: unit {unit} does not answer") from exc
+            pdu = await self._answer(question, loop.time() + self._timeout_s(question))
+            is_answered = True
         finally:
-            self._last_done_s = asyncio.get_running_loop().time()
-        _obey_cancellation()
-        if answer.isError():
-            raise RefusedError(getattr(answer, "exception_code", 0))
-        numbers = answer.bits if table.is_bits else answer.registers
-        length = -(-count // 8) * 8 if table.is_bits else count
-        if answer.function_code != table.function or len(numbers) != length:
-            self._missed()
-            raise LinkError(f"{self._link}: unit {unit} answered {len(numbers)} values to a question for {count}")
-        return np.array(numbers[:count], dtype=np.uint16)
+            # also when we are cancelled: the answer is then still on its way
+            self._last_done_s = loop.time()
+            if not is_answered and not self.is_numbered:
+                self._ghosts.lost(question, self._last_done_s)
+        is_refusal = question.refuses(pdu)
+        if not self.is_numbered:
+            self._ghosts.answered(question, self._last_done_s, is_refusal=is_refusal)
+        if is_refusal:
+            raise RefusedError(pdu[1])
+        return pdu
 
-    def _make_client(self) -> AsyncModbusTcpClient | AsyncModbusSerialClient:
-        link = self._link
-        if link.kind == "serial":
-            return AsyncModbusSerialClient(
-                link.host,
-                framer=FramerType.RTU,
-                baudrate=link.baud,
-                parity=link.parity,
-                stopbits=link.stop_bits,
-                timeout=link.timeout_s,
-                retries=0,
-                reconnect_delay=0,
-            )
-        framer = FramerType.RTU if link.framing == "rtu" else FramerType.SOCKET
-        return AsyncModbusTcpClient(
-            link.host, port=link.port, framer=framer, timeout=link.timeout_s, retries=0, reconnect_delay=0
-        )
+    async def _answer(self, question: Question, until_s: float) -> bytes:
+        wire = self._wire
+        while True:
+            try:
+                pdu = find(self._link.framing, wire.buffer, question, number=self._number)
+            except MisfitError as exc:
+                raise LinkError(f"{self._link}: unit {question.unit}: {exc}") from exc
+            except ValueError as exc:
+                self.counts.noise += len(wire.buffer)
+                wire.close()
+                raise LinkError(f"{self._link}: {exc}") from exc
+            if pdu is not None:
+                return pdu
+            if self._drop_strays(besides=question):
+                continue
+            if not wire.is_open:
+                raise LinkError(f"{self._link}: connection lost")
+            if not await wire.wait(until_s):
+                raise LinkError(f"{self._link}: unit {question.unit} does not answer")
 
-    def _missed(self) -> None:
-        """No usable answer came: on RTU nothing on this connection can be believed any more."""
-        if self._link.framing == "rtu":
-            self._is_dirty = True
-            self.close()
+    def _timeout_s(self, question: Question) -> float:
+        """The wait for an answer; on a slow line its own length counts on top."""
+        if self._link.kind != "serial":
+            return self._link.timeout_s
+        characters = (len(question.pdu) + question.size + 6) * (2 if self._link.framing == "ascii" else 1)
+        return self._link.timeout_s + characters * _CHARACTER_BITS / self._link.baud
+
+    def _flush(self) -> None:
+        """Throw away what came without being asked for; a late answer among it is noted as arrived."""
+        buffer = self._wire.buffer
+        if buffer:
+            if not self.is_numbered:
+                self._drop_strays(besides=None)
+            self.counts.noise += len(buffer)
+            buffer.clear()
+
+    def _drop_strays(self, *, besides: Question | None) -> bool:
+        """Take late answers to old questions off the front of the buffer; returns whether there were any."""
+        if self.is_numbered:
+            return False
+        before = self.counts.late
+        while self._wire.buffer:
+            strays = [old for old in self._ghosts.owed() if besides is None or not _are_alike(old, besides)]
+            old = strip(self._link.framing, self._wire.buffer, strays) if strays else None
+            if old is None:
+                break
+            self.counts.late += 1
+            self._ghosts.arrived(old)
+        return self.counts.late > before
 
     async def _keep_gap(self) -> None:
-        if self._link.gap_s:
+        if self._gap_s:
             passed_s = asyncio.get_running_loop().time() - self._last_done_s
-            if passed_s < self._link.gap_s:
-                await asyncio.sleep(self._link.gap_s - passed_s)
+            if passed_s < self._gap_s:
+                await asyncio.sleep(self._gap_s - passed_s)
 
 
-def _obey_cancellation() -> None:
-    """End the task if it was cancelled meanwhile.
-
-    pymodbus waits with ``asyncio.wait_for``, which in Python 3.11 swallows a cancellation that comes in the same
-    turn of the loop as the answer.
-    """
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError
-
-
-async def _ask(
-    client: AsyncModbusTcpClient | AsyncModbusSerialClient, table: Table, *, unit: int, start: int, count: int
-) -> ModbusPDU:
-    match table:
-        case Table.COIL:
-            return await client.read_coils(start, count=count, device_id=unit)
-        case Table.DISCRETE:
-            return await client.read_discrete_inputs(start, count=count, device_id=unit)
-        case Table.INPUT:
-            return await client.read_input_registers(start, count=count, device_id=unit)
-        case Table.HOLDING:
-            return await client.read_holding_registers(start, count=count, device_id=unit)
+def _are_alike(old: Question, new: Question) -> bool:
+    return old.unit == new.unit and old.shape == new.shape

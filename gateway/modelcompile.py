@@ -124,6 +124,7 @@ def _signal(
         unit=signal.unit,
         kind=kind,
         lane=Lane.TELEMETRY if signal_class == "telemetry" else Lane.URGENT,
+        urgency={"alarm": 1, "event": 1, "state": 2}.get(signal_class, 3),
         group=signal.group or next(iter(entry.groups)),
         deadband=_deadband(file, where, signal),
         low=low,

@@ -9,8 +9,8 @@ from gateway.addresses import Table
 from gateway.model import Hole, Model, ModelSignal
 
 MAX_REGS = 120
-MAX_GAP = {"tcp": 8, "serial": 16}
-"""Unused registers worth reading to save a request; a serial line pays more for a request than for a register."""
+MAX_GAP = {"tcp": 8, "serial": 16, "listen": 16}
+"""Unused registers worth reading to save a request; a serial or mobile line pays more for a request than for one."""
 _MAX_BITS = 2000
 
 
@@ -37,6 +37,11 @@ class Block:
         """How many registers or bits are read for nothing."""
         used = {place for signal in self.signals for place in range(signal.offset, signal.last + 1)}
         return self.count - len(used)
+
+    @property
+    def urgency(self) -> int:
+        """Of its most urgent signal: 1 alarms and events, 2 states, 3 telemetry."""
+        return min(signal.urgency for signal in self.signals)
 
     @property
     def first(self) -> Block:

@@ -18,6 +18,7 @@ from gateway.planner import Block, halves, plan_reads
 from gateway.registers import Words
 from gateway.schedule import Schedule, Turn
 from gateway.sink import Aliases, Qualities, Sink, Values
+from gateway.wire import Wire
 from watchroom.errors import LinkError
 from watchroom.signals import Quality
 
@@ -65,6 +66,7 @@ class LinkPoller:
         aliases: Signal key -> alias of the birth.
         sink: Where blocks go.
         now_ms: The gateway's clock, UTC ms.
+        wire: The bytes of a link that devices dial in to.
     """
 
     def __init__(
@@ -75,9 +77,10 @@ class LinkPoller:
         aliases: Mapping[str, int],
         sink: Sink,
         now_ms: Callable[[], int],
+        wire: Wire | None = None,
     ) -> None:
         self._link, self._sink, self._now_ms = link, sink, now_ms
-        self._line = ModbusLink(link)
+        self._line = ModbusLink(link, wire)
         self._devices = {device.name: _device(device, aliases) for device in devices}
         plans = {device.name: plan_reads(device.model, link_kind=link.kind) for device in devices}
         self._plans = plans
@@ -105,12 +108,24 @@ class LinkPoller:
                 "refused": counts.refused,
                 "missing_registers": sorted(state.refused),
             }
-        return {"is_down": self.is_down, "overruns": self._schedule.overruns, "devices": devices}
+        on_line = self._line.counts
+        return {
+            "is_down": self.is_down,
+            "overruns": self._schedule.overruns,
+            "late_answers": on_line.late,
+            "noise_bytes": on_line.noise,
+            "devices": devices,
+        }
 
     async def run(self) -> None:
         """Poll until cancelled."""
         loop = asyncio.get_running_loop()
-        self._schedule = Schedule(self._plans, loop.time())
+        self._schedule = Schedule(
+            self._plans,
+            loop.time(),
+            back_off_s=self._link.back_off_s,
+            settle_s=0.0 if self._line.is_numbered else self._link.settle_s,
+        )
         try:
             while True:
                 if not self._line.is_open:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import struct
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+import tty
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 
 from gateway.addresses import Table
@@ -86,6 +88,53 @@ class ScriptedDevice:
         if body is not None:
             writer.write(bytes([unit]) + body + crc16(bytes([unit]) + body))
 
+    async def serve_line(self, fd: int, *, is_ascii: bool = False) -> None:
+        """Answer on the far end of a pty until cancelled; one request at a time, as a device on a bus does."""
+        loop = asyncio.get_running_loop()
+        stream = asyncio.StreamReader()
+        loop.add_reader(fd, lambda: stream.feed_data(os.read(fd, 4096)))
+        try:
+            while True:
+                if is_ascii:
+                    line = await stream.readuntil(b"\r\n")
+                    octets = bytes.fromhex(line[1:-2].decode())
+                    assert sum(octets) & 0xFF == 0
+                    unit, function, start, count = struct.unpack(">BBHH", octets[:6])
+                else:
+                    head = await stream.readexactly(8)
+                    assert crc16(head[:6]) == head[6:]
+                    unit, function, start, count = struct.unpack(">BBHH", head[:6])
+                body = await self._body(unit, function, start, count)
+                if body is not None:
+                    answer = bytes([unit]) + body
+                    if is_ascii:
+                        octets = answer + bytes([-sum(answer) & 0xFF])
+                        os.write(fd, b":" + octets.hex().upper().encode() + b"\r\n")
+                    else:
+                        os.write(fd, answer + crc16(answer))
+        finally:
+            loop.remove_reader(fd)
+
+    async def dial(self, port: int, hello: bytes, *, heartbeat: bytes = b"") -> None:
+        """Connect to a gateway as a data unit does, say who it is, and answer until cancelled."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        self._writers.add(writer)
+        try:
+            writer.write(hello)
+            while True:
+                writer.write(heartbeat)
+                await self._rtu(reader, writer)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            self._writers.discard(writer)
+            writer.close()
+
+    def hang_up(self) -> None:
+        """Drop every connection."""
+        for writer in list(self._writers):
+            writer.transport.abort()
+
     async def _body(self, unit: int, function: int, start: int, count: int) -> bytes | None:
         request = Request(unit, TABLES[function], start, count)
         self.requests.append(request)
@@ -113,6 +162,33 @@ def crc16(data: bytes) -> bytes:
         for _ in range(8):
             crc = (crc >> 1) ^ 0xA001 if crc & 1 else crc >> 1
     return crc.to_bytes(2, "little")
+
+
+@contextmanager
+def pty_pair() -> Iterator[tuple[int, str]]:
+    """A serial line without hardware: the far end as a file descriptor, and the name of the near end."""
+    far, near = os.openpty()
+    tty.setraw(far)
+    tty.setraw(near)
+    try:
+        yield far, os.ttyname(near)
+    finally:
+        os.close(far)
+        os.close(near)
+
+
+@asynccontextmanager
+async def null_modem() -> AsyncIterator[tuple[str, str]]:
+    """Two serial devices that are wired to each other, by name."""
+    loop = asyncio.get_running_loop()
+    with pty_pair() as (left, left_name), pty_pair() as (right, right_name):
+        loop.add_reader(left, lambda: os.write(right, os.read(left, 4096)))
+        loop.add_reader(right, lambda: os.write(left, os.read(right, 4096)))
+        try:
+            yield left_name, right_name
+        finally:
+            loop.remove_reader(left)
+            loop.remove_reader(right)
 
 
 @asynccontextmanager

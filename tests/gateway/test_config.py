@@ -131,7 +131,7 @@ def changed(old: str, new: str) -> str:
         ),
         (
             changed("serial: /dev/ttyUSB0", "serial: /dev/ttyUSB0, tcp: 'a:1'"),
-            "links.bus: a link is one of tcp:, serial: or mqtt: (found tcp and serial)",
+            "links.bus: a link is one of tcp:, serial:, listen: or mqtt: (found tcp and serial)",
         ),
         (
             changed("model: vfd, link: drives, unit: 1", "model: vdf, link: drives, unit: 1"),

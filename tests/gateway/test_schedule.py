@@ -79,7 +79,7 @@ def test_a_dead_device_costs_its_neighbour_one_timeout_at_most() -> None:
     turns = drive(Schedule(plans, 0.0), 300.0, takes_s=0.02, is_dead=lambda name, _: name == "dead")
     good = times(turns, "good")
     assert max(b - a for a, b in itertools.pairwise(good)) <= 0.5 + TIMEOUT_S + 0.05
-    assert len(times(turns, "dead")) < 15
+    assert len(times(turns, "dead")) < 35
 
 
 def test_ten_dead_devices_delay_a_neighbour_no_more_than_one() -> None:
@@ -101,7 +101,7 @@ def test_a_busy_link_still_finds_out_that_a_device_is_back() -> None:
 
 
 def test_probes_come_less_and_less_often() -> None:
-    """After 1, 2, 5, 15 and then every 60 seconds, with the shortest request there is."""
+    """After 1, 2, 5 and then every 10 seconds, the link's limit, with the shortest request there is."""
     long = Block(
         table=Table.HOLDING,
         start=0,
@@ -113,8 +113,8 @@ def test_probes_come_less_and_less_often() -> None:
     turns = drive(Schedule({"dead": [long]}, 0.0), 220.0, takes_s=0.02, is_dead=lambda *_: True)
     at = times(turns, "dead")
     waits = [round(b - a - TIMEOUT_S, 3) for a, b in itertools.pairwise(at[1:])]
-    assert waits[: len(BACK_OFF_S)] == list(BACK_OFF_S)
-    assert waits[-1] == 60
+    assert waits[:4] == list(BACK_OFF_S[:4])
+    assert set(waits[4:]) == {10}
     assert [turn.block.count for _, turn in turns] == [40] + [1] * (len(turns) - 1)
 
 
@@ -158,3 +158,59 @@ def test_a_link_without_devices_sleeps(now_s: float) -> None:
     schedule = Schedule({}, 0.0)
     assert schedule.pick(now_s) is None
     assert schedule.wait_s(now_s) == 60.0
+
+
+def classed(name: str, period_s: float, urgency: int, start: int) -> Block:
+    item = ModelSignal(name=name, table=Table.HOLDING, offset=start, urgency=urgency)
+    return Block(table=Table.HOLDING, start=start, count=1, group="g", period_s=period_s, signals=(item,))
+
+
+def test_alarms_go_before_states_before_telemetry() -> None:
+    """When all are due at the same moment, the alarm is read first, whatever the periods."""
+    blocks = [classed("power", 0.2, 3, 0), classed("door", 1.0, 2, 1), classed("fire", 2.0, 1, 2)]
+    schedule = Schedule({"a": blocks}, 0.0)
+    order, now_s = [], 1.0  # all due, none starved
+    for job in schedule.devices["a"].jobs:
+        job.due_s = 1.0
+    while (turn := schedule.pick(now_s)) is not None:
+        order.append(turn.block.signals[0].name)
+        schedule.answered(turn, now_s)
+    assert order == ["fire", "door", "power"]
+
+
+def test_telemetry_is_read_also_beside_a_greedy_alarm() -> None:
+    """An alarm group that takes more time than there is leaves the telemetry a turn now and then."""
+    schedule = Schedule({"a": [classed("fire", 0.05, 1, 0), classed("power", 1.0, 3, 9)]}, 0.0)
+    turns = drive(schedule, 60.0, takes_s=0.1)
+    power = [at for at, turn in turns if turn.block.signals[0].name == "power"]
+    assert max(b - a for a, b in itertools.pairwise(power)) <= 5.5
+
+
+@pytest.mark.parametrize("back_off_s", [1.0, 5.0, 10.0])
+def test_a_device_is_back_within_twice_its_back_off(back_off_s: float) -> None:
+    """After a power-cycle of a minute values come within two back-offs, at worst."""
+    plans = {"back": [block("x", 1.0)], "good": [block("z", 0.5, 9)]}
+    schedule = Schedule(plans, 0.0, back_off_s=back_off_s)
+    turns = drive(schedule, 120.0, takes_s=0.02, is_dead=lambda name, at: name == "back" and at < 60)
+    late = [at for at, turn in turns if turn.device == "back" and at >= 60 and not turn.is_probe]
+    assert late[0] - 60 <= 2 * back_off_s
+
+
+def test_many_silent_devices_take_a_fifth_of_a_busy_link() -> None:
+    """Thirty dead units beside busy good ones: probes cost at most a fifth of the time."""
+    plans = {f"dead{i}": [block("x", 1.0, i)] for i in range(30)}
+    plans |= {f"good{i}": [block("z", 0.5, 90 + i)] for i in range(10)}
+    turns = drive(Schedule(plans, 0.0), 600.0, takes_s=0.05, is_dead=lambda name, _: name.startswith("dead"))
+    probes = sum(TIMEOUT_S for at, turn in turns if turn.device.startswith("dead") and at > 120)
+    assert probes <= 0.25 * 480
+
+
+def test_a_unit_that_owes_an_answer_is_left_alone() -> None:
+    """On RTU the second try waits until the line has settled, and the neighbour is read meanwhile."""
+    plans = {"owes": [block("x", 1.0)], "good": [block("z", 0.2, 9)]}
+    schedule = Schedule(plans, 0.0, settle_s=2.0)
+    turns = drive(schedule, 10.0, takes_s=0.01, is_dead=lambda name, at: name == "owes" and at < 1.5)
+    owes = times(turns, "owes")
+    assert owes[1] - owes[0] >= TIMEOUT_S + 2.0
+    between = [at for at in times(turns, "good") if owes[0] < at < owes[1]]
+    assert len(between) >= 9

@@ -33,14 +33,29 @@ def modbus_serial(registers: Sequence[int]) -> Iterator[int]:
 @contextmanager
 def libmodbus(registers: Sequence[int], folder: Path) -> Iterator[int]:
     """Serve holding registers of unit 1 with libmodbus; yields the port."""
+    with _serving([str(_built(folder))], registers) as port:
+        yield port
+
+
+@contextmanager
+def libmodbus_rtu(registers: Sequence[int], folder: Path, line: str) -> Iterator[None]:
+    """Serve holding registers of unit 1 with libmodbus on a serial line, 19,200 baud."""
+    process = subprocess.Popen([str(_built(folder)), line, "1", *(f"{word:04X}" for word in registers)])
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _built(folder: Path) -> Path:
     header = Path("/usr/include/modbus/modbus.h")
     if shutil.which("cc") is None or not header.exists() or ctypes.util.find_library("modbus") is None:
         pytest.skip("needs a C compiler and libmodbus-dev")
     program = folder / "libmodbus-server"
     build = ["cc", f"-I{header.parent}", "-o", str(program), str(SOURCES / "server.c"), "-lmodbus"]
     subprocess.run(build, check=True)
-    with _serving([str(program)], registers) as port:
-        yield port
+    return program
 
 
 @contextmanager
