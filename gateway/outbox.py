@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 import threading
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,19 @@ from typing import Any, NamedTuple
 
 import structlog
 
-from gateway.segment import FRAME, HEAD_BYTES, STATE, Record, Segment, pack, pack_state, parse_name, scan, segment_name
+from gateway.segment import (
+    FRAME,
+    HEAD_BYTES,
+    STATE,
+    Record,
+    Segment,
+    is_torn,
+    pack,
+    pack_state,
+    parse_name,
+    scan,
+    segment_name,
+)
 from watchroom.disk import AppendFile, Disk, RealDisk
 from watchroom.errors import StoreError
 from watchroom.intervals import IntervalSet
@@ -22,6 +35,8 @@ log = structlog.get_logger(__name__)
 
 RESERVE = 0.2
 """Share of the capacity that only the urgent lane (alarm signals, events) may use."""
+SMALLEST = HEAD_BYTES + 68
+"""Bytes of the smallest record of a frame: so many may stand in damaged bytes at most."""
 _LANES = (Lane.URGENT, Lane.TELEMETRY)
 
 
@@ -40,7 +55,7 @@ class Loss:
     Attributes:
         ranges: Their seqs, [first, last] pairs.
         count: Samples and events in them, 0 when unknown.
-        reason: ``full`` (no room), ``gone`` (asked for, but not here any more).
+        reason: ``full`` (no room), ``gone`` (asked for, but not here any more), ``damaged`` (unreadable on the disk).
     """
 
     ranges: list[list[int]]
@@ -279,32 +294,70 @@ class Outbox:
 
     def _open(self) -> None:
         self._disk.make_folder(self._folder)
-        versions: list[tuple[int, dict[str, Any]]] = []
+        states: list[dict[str, Any]] = []
+        suspects: list[tuple[int, int]] = []
         found = [(parsed, name) for name in self._disk.names(self._folder) if (parsed := parse_name(name))]
+        cuts: dict[Lane, tuple[int, int]] = {}
         for (lane, first), name in sorted(found):
             segment = Segment(lane=lane, first=first, path=self._folder / name)
-            data = self._disk.read(segment.path)
-            for record in scan(data):
-                segment.size = record.at + len(record.payload)
-                if record.kind == STATE:
-                    state = json.loads(record.payload)
-                    versions.append((state["version"], state))
-                    self.next_seq = max(self.next_seq, record.seq)
-                elif record.seq > segment.last:
-                    segment.add(record.seq, at=record.at, size=len(record.payload), count=record.count)
-                    self.next_seq = max(self.next_seq, record.seq + 1)
-                    self._last[lane] = record.payload
-            if not segment.last:
+            if lane in cuts:
+                suspects.append((cuts.pop(lane)[0], first - 1))
+            expected, tail = self._load(segment, states, suspects)
+            if not segment.last and not tail:
                 # begun and never committed: a new file may get the same name
                 self._remove(segment.path)
                 continue
-            if segment.size < len(data):
-                log.warning("outbox file repaired", path=str(segment.path), lost_bytes=len(data) - segment.size)
             self._segments[lane].append(segment)
+            if tail:
+                cuts[lane] = expected, tail // SMALLEST
         for lane in _LANES:
             self._repair(lane)
-        if versions:
-            self._state = max(versions, key=lambda item: item[0])[1]
+        if states:
+            self._state = max(states, key=lambda state: int(state["version"]))
+        # committed and sent, or never committed: nobody knows, so no seq that a damaged tail may hold is used again
+        self.next_seq += sum(most for _, most in cuts.values())
+        self._count_damage(suspects + [(expected, self.next_seq - 1) for expected, _ in cuts.values()])
+
+    def _load(self, segment: Segment, states: list[dict[str, Any]], suspects: list[tuple[int, int]]) -> tuple[int, int]:
+        """Enter a file's records and note between which seqs some are missing.
+
+        Returns:
+            The seq after its last record, and the length of its end if nobody can read that; 0 if nothing is wrong.
+        """
+        data = self._disk.read(segment.path)
+        expected = segment.first
+        for record in scan(data):
+            if record.at - HEAD_BYTES > segment.size and record.seq > expected:
+                suspects.append((expected, record.seq - 1))
+            segment.size = record.at + len(record.payload)
+            expected = record.seq + (record.kind == FRAME)
+            if record.kind == STATE:
+                states.append(json.loads(record.payload))
+                self.next_seq = max(self.next_seq, record.seq)
+            elif record.seq > segment.last:
+                segment.add(record.seq, at=record.at, size=len(record.payload), count=record.count)
+                self.next_seq = max(self.next_seq, record.seq + 1)
+                self._last[segment.lane] = record.payload
+        tail = data[segment.size :]
+        if tail:
+            log.warning("outbox file repaired", path=str(segment.path), lost_bytes=len(tail))
+        return expected, 0 if is_torn(tail) else len(tail)
+
+    def _count_damage(self, suspects: list[tuple[int, int]]) -> None:
+        """Enter seqs that stood in damaged bytes as lost, but for those that are here after all."""
+        here = sorted(seq for lane in _LANES for segment in self._segments[lane] for seq in segment.seqs)
+        lost = IntervalSet()
+        for first, last in suspects:
+            for seq in here[bisect_left(here, first) : bisect_right(here, last)]:
+                if seq > first:
+                    lost.add(first, seq - 1)
+                first = seq + 1
+            if first <= last:
+                lost.add(first, last)
+        ranges = list(lost)
+        if ranges:
+            log.warning("outbox damaged", folder=str(self._folder), ranges=len(ranges))
+            self._losses.append(Loss(ranges=ranges, count=0, reason="damaged"))
 
     def _repair(self, lane: Lane) -> None:
         """Cut the torn tail of a lane's last file, and make what the kill left in the page cache durable."""

@@ -58,19 +58,49 @@ def pack_state(lane: Lane, next_seq: int, state: dict[str, Any]) -> bytes:
 
 
 def scan(data: bytes) -> Iterator[Record]:
-    """Yield the records of a file up to its end or its first damaged byte."""
+    """Yield the undamaged records of a file; a damaged byte costs the record it stands in, not those behind it."""
     at = 0
     while len(data) - at >= HEAD_BYTES:
-        magic, kind, lane, _, size, seq, count = _HEAD.unpack_from(data, at)
-        end = at + HEAD_BYTES + size
-        if magic != _MAGIC or end > len(data) or lane > 1:
+        record = _record(data, at)
+        if record is not None:
+            yield record
+            at = record.at + len(record.payload)
+            continue
+        at = data.find(_MAGIC, at + 1)
+        if at < 0:
             return
-        payload = data[at + HEAD_BYTES : end]
-        crc = _CRC.unpack_from(data, at + _HEAD.size)[0]
-        if crc != zlib.crc32(payload, zlib.crc32(data[at : at + _HEAD.size])):
-            return
-        yield Record(kind=kind, lane=Lane(lane), seq=seq, count=count, payload=payload, at=at + HEAD_BYTES)
-        at = end
+
+
+def is_torn(tail: bytes) -> bool:
+    """Whether the bytes after the last good record are a write that a power cut ended.
+
+    A record that was synced is as long as it says. One that runs beyond the end of the file was never committed,
+    so that its seq was never seen outside; of anything else nobody can say so.
+    """
+    if len(tail) < HEAD_BYTES:
+        return tail[: len(_MAGIC)] == _MAGIC[: len(tail)]
+    magic, kind, lane, zero, size, seq, count = _HEAD.unpack_from(tail)
+    if magic != _MAGIC or kind not in {FRAME, STATE} or lane > 1 or zero or HEAD_BYTES + size <= len(tail):
+        return False
+    # a whole record whose length is what was damaged
+    payload = tail[HEAD_BYTES:]
+    head = _HEAD.pack(magic, kind, lane, zero, len(payload), seq, count)
+    crc: int = _CRC.unpack_from(tail, _HEAD.size)[0]
+    return crc != zlib.crc32(payload, zlib.crc32(head))
+
+
+def _record(data: bytes, at: int) -> Record | None:
+    if len(data) - at < HEAD_BYTES:
+        return None
+    magic, kind, lane, _, size, seq, count = _HEAD.unpack_from(data, at)
+    end = at + HEAD_BYTES + size
+    if magic != _MAGIC or end > len(data) or lane > 1:
+        return None
+    payload = data[at + HEAD_BYTES : end]
+    crc = _CRC.unpack_from(data, at + _HEAD.size)[0]
+    if crc != zlib.crc32(payload, zlib.crc32(data[at : at + _HEAD.size])):
+        return None
+    return Record(kind=kind, lane=Lane(lane), seq=seq, count=count, payload=payload, at=at + HEAD_BYTES)
 
 
 def segment_name(lane: Lane, first: int) -> str:
@@ -111,6 +141,11 @@ class Segment:
     def last(self) -> int:
         """Seq of the last frame, 0 when there is none."""
         return self._seq[-1] if self._seq else 0
+
+    @property
+    def seqs(self) -> list[int]:
+        """Seqs of all its frames, rising."""
+        return self._seq.tolist()
 
     def add(self, seq: int, *, at: int, size: int, count: int) -> None:
         """Enter a frame that is durable now."""
