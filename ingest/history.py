@@ -12,7 +12,7 @@ import structlog
 from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from ingest.store import HistoryStore, Retention, SampleBatch
+from ingest.store import HistoryStore, Retention, RewoundError, SampleBatch
 from watchroom.births import Birth, BirthStore
 from watchroom.errors import ContractError, StoreError
 from watchroom.frames import SampleFrame, decode
@@ -156,11 +156,21 @@ class HistoryWriter:
             if left <= 0 or stop.wait(min(left, 0.1)):
                 break
         batch = collected.batch()
-        if self._insist(stop, lambda: self._store.write(batch, position=position)):
-            self._stored.inc(len(batch))
-            self._position = position
-            self._journal.checkpoint(self._site, READER, position)
+        if self._insist(stop, lambda: self._write(batch, position)):
             self._expire()
+
+    def _write(self, batch: SampleBatch, position: int) -> None:
+        try:
+            self._store.write(batch, position=position)
+            # a store that confirms late may still tell the position of an older journal
+            kept = min(position, self._store.position())
+        except RewoundError as exc:
+            self._position = max(exc.position, self._journal.begin(self._site))
+            log.warning("history store lost samples, they are sent again", problem=str(exc), position=self._position)
+            return
+        self._stored.inc(len(batch))
+        self._position = position
+        self._journal.checkpoint(self._site, READER, kept)
 
     def _take(self, record: Record, collected: Collected) -> None:
         if not record.payload:

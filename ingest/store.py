@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from watchroom.errors import StateError
+from watchroom.errors import StateError, StoreError
 
 MOST_BUCKETS = 5_000
 MOST_KEYS = 64
@@ -33,6 +33,19 @@ class TooBigError(StateError):
     def __init__(self, what: str, *, asked: int, most: int, hint: str) -> None:
         self.what, self.asked, self.most, self.hint = what, asked, most, hint
         super().__init__(f"history.{what}", f"{asked} {what}; at most {most}: {hint}")
+
+
+class RewoundError(StoreError):
+    """The store has lost what it had confirmed; the writer goes on from an earlier record of the journal.
+
+    Args:
+        problem: What happened, in one sentence.
+        position: Journal offset to go on from; what was being written is part of what is sent again.
+    """
+
+    def __init__(self, problem: str, *, position: int) -> None:
+        self.position = position
+        super().__init__(problem)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,7 +140,10 @@ class HistoryWrites(Protocol):
         """
 
     def position(self) -> int:
-        """Return the journal offset after the last one whose samples are stored."""
+        """Return the journal offset after the last one whose samples are surely kept.
+
+        It may stand behind what was written, for a store that confirms before it is durable.
+        """
 
     def write(self, batch: SampleBatch, *, position: int | None) -> None:
         """Store samples and the position; repeating a batch changes nothing.
@@ -139,6 +155,7 @@ class HistoryWrites(Protocol):
             position: Journal offset after them; None leaves it (samples that did not come by the journal).
 
         Raises:
+            RewoundError: If something confirmed before was lost; the writer goes on from an earlier position.
             StoreError: If nothing or not all was stored; the writer repeats the batch.
         """
 

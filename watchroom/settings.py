@@ -46,9 +46,10 @@ class Settings(BaseSettings):
     )
     store: str = Field(
         default="duckdb",
-        description="History store: duckdb, or influxdb://HOST:PORT/ORG/BUCKET, token in WATCHROOM_STORE_TOKEN",
+        description="History store: duckdb, victoria://HOST:PORT (VictoriaMetrics started with "
+        "-dedup.minScrapeInterval=1ms), or influxdb://HOST:PORT/ORG/BUCKET; victorias:// and influxdbs:// for HTTPS",
     )
-    store_token: SecretStr | None = Field(default=None, description="Token of the history store")
+    store_token: SecretStr | None = Field(default=None, description="Token of the history store, if it wants one")
     admin_password: SecretStr | None = Field(
         default=None, description="Password of the first account 'admin'; without it a one-time link is printed"
     )

@@ -200,10 +200,17 @@ def open_store(settings: Settings, site: str) -> HistoryStore:
         token = settings.store_token.get_secret_value() if settings.store_token else ""
         position_file = settings.data / "history-position.json"
         return InfluxStore(settings.store, token=token, site=site, position_file=position_file)
+    if settings.store.startswith(("victoria://", "victorias://")):
+        from ingest.victoria_store import VictoriaStore
+
+        token = settings.store_token.get_secret_value() if settings.store_token else ""
+        position_file = settings.data / "history-victoria.json"
+        return VictoriaStore(settings.store, token=token, site=site, position_file=position_file)
+    # the rest of a URL may hold a password
     raise ConfigError(
-        f"unknown history store {settings.store!r}",
+        f"unknown history store {settings.store.partition(':')[0]!r}",
         key="WATCHROOM_STORE",
-        hint="expected duckdb, or influxdb://HOST:PORT/ORG/BUCKET",
+        hint="expected duckdb, victoria://HOST:PORT, or influxdb://HOST:PORT/ORG/BUCKET",
     )
 
 
