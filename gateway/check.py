@@ -85,7 +85,9 @@ def plan_text(config: GatewayConfig) -> str:
             lines += [f"    {line}" for line in describe(device.unit, blocks)]
         for reader in config.readers_on(link.name):
             lines.append(f"  {reader.name}: subscribes to {', '.join(reader.mapping.filters)}")
-        if not config.devices_on(link.name) and not config.readers_on(link.name):
+        sources = config.sources_on(link.name)
+        lines += [f"  {source.name}: {source.equipment}, speaks {link.speaks}" for source in sources]
+        if not config.devices_on(link.name) and not config.readers_on(link.name) and not sources:
             lines.append("  no device uses this link")
     return "\n".join(lines)
 

@@ -15,6 +15,7 @@ from gateway.mapping import Mapping as ReaderMapping
 from gateway.mappingcheck import compile_mapping
 from gateway.model import Model, ModelLibrary
 from gateway.modelfile import named_booleans
+from gateway.sources import CARRIERS, SOURCE_KEYS, SourceDevice, Speaks, check_sources, compile_source
 from watchroom.errors import ConfigError
 from watchroom.signals import EQUIPMENT_ID, SIGNAL_NAME, Kind, SignalSpec
 from watchroom.yamlfile import Path_, YamlFile, load_yaml
@@ -41,6 +42,7 @@ class LinkConfig:
         is_tls: Whether an MQTT link speaks TLS.
         keep_session: The broker keeps messages while the gateway is away.
         protocol: MQTT version to speak.
+        speaks: What goes over tcp, serial and listen.
     """
 
     name: str
@@ -63,6 +65,7 @@ class LinkConfig:
     qos: int = 1
     keep_session: bool = True
     protocol: Literal["auto", "5", "3.1.1"] = "auto"
+    speaks: Speaks = "modbus"
 
     def __str__(self) -> str:
         return f"{self.name} ({self.host}:{self.port})" if self.port else f"{self.name} ({self.host})"
@@ -101,6 +104,7 @@ class GatewayConfig:
         own_equipment: Equipment id of the gateway's own signals, None if it has none.
         devices: Modbus devices by name, in the order of the file.
         readers: MQTT readers by name, in the order of the file.
+        sources: Devices that speak neither Modbus nor MQTT by name, in the order of the file.
     """
 
     id: str
@@ -112,6 +116,7 @@ class GatewayConfig:
     links: Mapping[str, LinkConfig] = field(default_factory=dict)
     devices: Mapping[str, ModbusDevice] = field(default_factory=dict)
     readers: Mapping[str, ReaderDevice] = field(default_factory=dict)
+    sources: Mapping[str, SourceDevice] = field(default_factory=dict)
 
     def devices_on(self, link: str) -> tuple[ModbusDevice, ...]:
         """Return the Modbus devices of one link."""
@@ -120,6 +125,10 @@ class GatewayConfig:
     def readers_on(self, link: str) -> tuple[ReaderDevice, ...]:
         """Return the readers of one link."""
         return tuple(reader for reader in self.readers.values() if reader.link == link)
+
+    def sources_on(self, link: str) -> tuple[SourceDevice, ...]:
+        """Return the devices of one link that speak neither Modbus nor MQTT."""
+        return tuple(source for source in self.sources.values() if source.link == link)
 
 
 def load_gateway(path: Path, *, models: ModelLibrary, addresses: Mapping[str, str] | None = None) -> GatewayConfig:
@@ -135,14 +144,17 @@ def load_gateway(path: Path, *, models: ModelLibrary, addresses: Mapping[str, st
     """
     file = named_booleans(load_yaml(path))
     entry: GatewayFile = file.parse(GatewayFile)
-    links = {name: _link(file, name, link, addresses or {}) for name, link in entry.links.items()}
+    links = {name: _spoken(file, _link(file, name, link, addresses or {}), link) for name, link in entry.links.items()}
     _check_links(file, links)
     devices: dict[str, ModbusDevice] = {}
     readers: dict[str, ReaderDevice] = {}
+    sources: dict[str, SourceDevice] = {}
     for name, device in entry.devices.items():
         link = _link_of(file, name, device, links)
         if link.kind == "mqtt":
             readers[name] = _reader(file, name, device)
+        elif link.speaks != "modbus":
+            sources[name] = compile_source(file, name, device, speaks=link.speaks)
         else:
             devices[name] = _modbus(file, name, device, models)
     config = GatewayConfig(
@@ -155,7 +167,9 @@ def load_gateway(path: Path, *, models: ModelLibrary, addresses: Mapping[str, st
         links=links,
         devices=devices,
         readers=readers,
+        sources=sources,
     )
+    check_sources(file, tuple(sources.values()))
     _check_equipment(file, ("gateway", "self"), config.own_equipment)
     _check_units(file, config)
     _check_keys(file, config)
@@ -188,6 +202,9 @@ def _specs(config: GatewayConfig) -> Iterator[tuple[str, SignalSpec]]:
     for reader in config.readers.values():
         for spec in reader.mapping.specs():
             yield reader.name, spec
+    for source in config.sources.values():
+        for spec in source.specs():
+            yield source.name, spec
     if config.own_equipment:
         for name, unit in OWN_SIGNALS.items():
             yield "", SignalSpec(alias=0, key=f"{config.own_equipment}/{name}", kind=Kind.MEASURE, unit=unit)
@@ -239,6 +256,17 @@ def _octets(file: YamlFile, where: Path_, text: str) -> bytes:
         return bytes.fromhex(text[4:])
     except ValueError as exc:
         raise file.error(where, f"{text!r} is not hex:0102FF") from exc
+
+
+def _spoken(file: YamlFile, link: LinkConfig, entry: LinkEntry) -> LinkConfig:
+    """Return a link with what it speaks."""
+    where = ("links", link.name, "speaks")
+    if link.kind == "mqtt" and where in file.lines:
+        raise file.error(where, "a broker speaks MQTT", hint="leave speaks: out")
+    allowed = CARRIERS[entry.speaks]
+    if link.kind != "mqtt" and link.kind not in allowed:
+        raise file.error(where, f"{entry.speaks} does not go over {link.kind}:", hint=f"one of {', '.join(allowed)}")
+    return replace(link, speaks=entry.speaks)
 
 
 def _broker(file: YamlFile, name: str, entry: LinkEntry, addresses: Mapping[str, str]) -> LinkConfig:
@@ -301,8 +329,9 @@ def _link_of(file: YamlFile, name: str, entry: DeviceEntry, links: Mapping[str, 
 
 def _modbus(file: YamlFile, name: str, entry: DeviceEntry, models: ModelLibrary) -> ModbusDevice:
     where = ("devices", name)
-    if entry.mqtt is not None:
-        raise file.error((*where, "mqtt"), f"link {entry.link!r} carries Modbus, not messages")
+    for key in ("mqtt", *SOURCE_KEYS):
+        if getattr(entry, key) is not None:
+            raise file.error((*where, key), f"link {entry.link!r} carries Modbus, not messages")
     if entry.model is None or entry.unit is None or entry.equipment is None:
         missing = next(key for key in ("model", "unit", "equipment") if getattr(entry, key) is None)
         raise file.error((*where, missing), "this key is missing", hint="a Modbus device has model, unit and equipment")
@@ -325,9 +354,9 @@ def _reader(file: YamlFile, name: str, entry: DeviceEntry) -> ReaderDevice:
     where = ("devices", name)
     if entry.mqtt is None:
         raise file.error((*where, "mqtt"), "this key is missing", hint=f"link {entry.link!r} is a broker")
-    for key in ("model", "unit", "prefix", "set", "params"):
+    for key in ("model", "unit", "prefix", "set", "params", *SOURCE_KEYS):
         if (*where, key) in file.lines:
-            raise file.error((*where, key), "this key is for Modbus devices", hint=f"link {entry.link!r} is a broker")
+            raise file.error((*where, key), "this key is for other devices", hint=f"link {entry.link!r} is a broker")
     if entry.equipment is not None:
         raise file.error((*where, "equipment"), "a reader's equipment stands inside mqtt:")
     mapping = compile_mapping(file, (*where, "mqtt"), entry.mqtt, name=name)

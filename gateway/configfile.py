@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from gateway.mappingfile import MqttEntry
+from gateway.panelfile import TransmitterEntry
 from watchroom.durations import Seconds
 from watchroom.yamlfile import Strict
 
@@ -28,10 +29,13 @@ class LinkEntry(Strict):
 
     tcp: str | None = Field(default=None, description="host:port of a Modbus TCP device or converter")
     serial: str | None = Field(default=None, description="Serial device, for example /dev/ttyUSB0")
-    listen: str | None = Field(default=None, description="host:port on which devices (4G data units) connect to us")
+    listen: str | None = Field(default=None, description="host:port on which devices connect to us")
     hello: str = Field(default="", description="Registration a dialled-in device sends first; text, or hex:0102FF")
     heartbeat: str = Field(default="", description="What it sends between telegrams; text, or hex:FE")
     mqtt: str | None = Field(default=None, description="mqtt://[user@]host[:port] of a broker of readers, or mqtts://")
+    speaks: Literal["modbus", "gbt26875"] = Field(
+        default="modbus", description="What goes over tcp, serial or listen; gbt26875: fire transmitters"
+    )
     framing: Literal["tcp", "rtu", "ascii"] | None = Field(
         default=None, description="Telegrams: tcp on tcp, rtu on serial and listen unless it says otherwise"
     )
@@ -67,6 +71,7 @@ class DeviceEntry(Strict):
     )
     params: dict[str, float] = Field(default={}, description="Numbers for the model's expressions")
     mqtt: MqttEntry | None = Field(default=None, description="Messages of a reader")
+    transmitter: TransmitterEntry | None = Field(default=None, description="On a link that speaks gbt26875")
 
 
 class GatewayFile(Strict):

@@ -11,10 +11,11 @@ import structlog
 
 from gateway.config import GatewayConfig, signals_of
 from gateway.dialin import DialInPort, dial_in
+from gateway.firelink import FireLink
 from gateway.poller import LinkPoller
 from gateway.readers import ReaderLink
 from gateway.sink import Sink
-from watchroom.errors import LinkError
+from watchroom.errors import LinkError, StateError
 
 LISTEN_S = 5.0
 
@@ -37,8 +38,9 @@ class FieldSide:
     ) -> None:
         aliases = {spec.key: spec.alias for spec in signals_of(config)}
         self._pollers: dict[str, LinkPoller] = {}
-        wires, self._ports = dial_in(config.links.values())
+        wires, self._ports = dial_in(link for link in config.links.values() if link.speaks == "modbus")
         self._readers: dict[str, ReaderLink] = {}
+        self._sources: dict[str, FireLink] = {}
         for name, link in config.links.items():
             if link.kind == "mqtt":
                 mappings = [reader.mapping for reader in config.readers_on(name)]
@@ -52,6 +54,10 @@ class FieldSide:
                     key=key,
                     folder=folder / "unmatched" / name,
                 )
+            elif link.speaks != "modbus":
+                self._sources[name] = FireLink(
+                    link, config.sources_on(name), aliases=aliases, sink=sink, now_ms=now_ms, folder=folder
+                )
             else:
                 devices = config.devices_on(name)
                 self._pollers[name] = LinkPoller(
@@ -61,14 +67,26 @@ class FieldSide:
     @property
     def links_down(self) -> int:
         """How many links are down: no connection, or no device answers."""
-        return sum(poller.is_down for poller in self._pollers.values()) + sum(
-            reader.is_down for reader in self._readers.values()
-        )
+        pollers, readers, sources = self._pollers.values(), self._readers.values(), self._sources.values()
+        return sum(item.is_down for item in pollers) + sum(r.is_down for r in readers) + sum(s.is_down for s in sources)
 
     def status(self) -> dict[str, Any]:
         """Return link name -> what the health page shows."""
         pollers = {name: poller.status() for name, poller in self._pollers.items()}
-        return pollers | {name: reader.status() for name, reader in self._readers.items()}
+        readers = {name: reader.status() for name, reader in self._readers.items()}
+        return pollers | readers | {name: source.status() for name, source in self._sources.items()}
+
+    async def command(self, key: str, value: Any) -> str:
+        """Carry out a command on the device that reports a signal; return what happened.
+
+        Raises:
+            StateError: If no device takes commands for this signal, or not this value.
+            LinkError: If the device does not answer.
+        """
+        for source in self._sources.values():
+            if key in source.commands:
+                return await source.command(key, value)
+        raise StateError("command.target", f"{key} is never written")
 
     async def run(self) -> None:
         """Read until cancelled; a bug in one worker ends all."""
@@ -79,6 +97,8 @@ class FieldSide:
                 group.create_task(poller.run(), name=f"link {name}")
             for name, reader in self._readers.items():
                 group.create_task(reader.run(), name=f"link {name}")
+            for name, source in self._sources.items():
+                group.create_task(source.run(), name=f"link {name}")
 
 
 async def _listen(port: DialInPort) -> None:

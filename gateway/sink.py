@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import numpy.typing as npt
+import structlog
+
+from watchroom.errors import StoreError
 
 if TYPE_CHECKING:
     from watchroom.frames import Event
@@ -13,6 +18,9 @@ if TYPE_CHECKING:
 Aliases = npt.NDArray[np.uint32]
 Values = npt.NDArray[np.float64]
 Qualities = npt.NDArray[np.uint8]
+TRY_AGAIN_S = 0.5
+
+log = structlog.get_logger(__name__)
 
 
 class Sink(Protocol):
@@ -41,3 +49,16 @@ class Sink(Protocol):
     async def event(self, event: Event) -> None:
         """Take one event; returns after the outbox has committed it."""
         ...
+
+
+async def keep(sink: Sink, events: Sequence[Event]) -> None:
+    """Return when events, and every sample reported before, are on the disk; waits as long as there is no room."""
+    while events:
+        try:
+            if not sink.is_full:
+                await asyncio.gather(*(sink.event(event) for event in events))
+                break
+        except StoreError as exc:
+            log.error("event not stored, trying again", reason=str(exc))
+        await asyncio.sleep(TRY_AGAIN_S)
+    await sink.durable()

@@ -160,7 +160,7 @@ def changed(old: str, new: str) -> str:
         (changed("  sump:", "  drive-1:"), "pump-house.yaml:9: devices.drive-1: this key stands here twice"),
         (
             changed("    link: readers\n", "    link: readers\n    unit: 1\n"),
-            "devices.door-io.unit: this key is for Modbus devices",
+            "devices.door-io.unit: this key is for other devices",
         ),
         (changed("link: readers", "link: drives"), "devices.door-io.mqtt: link 'drives' carries Modbus, not messages"),
         (changed("id: pump-house", "id: Pump House"), "gateway.id: "),
