@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import random
+import shutil
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,7 +19,7 @@ from hypothesis import strategies as st
 
 from tests.disk_shim import CrashDisk, PowerCut
 from watchroom.errors import StoreError
-from watchroom.journal import FileJournal, Record, is_tick
+from watchroom.journal import FileJournal, Record, fresh_offset, is_tick
 
 SITE = "spruce-court"
 
@@ -381,36 +383,159 @@ def spoil_middle(path: Path) -> None:
     path.write_bytes(data)
 
 
-def test_a_damaged_old_segment_costs_its_rest_and_nothing_more(tmp_path: Path) -> None:
-    """A bad sector is told in the log; readers go on with the next segment instead of stopping for ever."""
+@pytest.mark.parametrize("where", [1, -1])
+def test_a_damaged_record_costs_itself_and_nothing_more(tmp_path: Path, where: int) -> None:
+    """A bad sector in an old segment or in the newest is counted; readers go on with the record behind it."""
     journal = FileJournal(tmp_path / "journal", segment_bytes=20_000, tail_bytes=0)
     for batch in range(10):
-        fill(journal, batch * 30, 30, size=1000)
-    firsts = segments(tmp_path)
-    spoil_middle(tmp_path / "journal" / SITE / f"{firsts[1]:020d}.seg")
-    found = [record.offset for record in read_all(journal)]
-    missing = sorted(set(range(300)) - set(found))
-    assert missing
-    assert missing == list(range(missing[0], firsts[2]))
-    assert missing[0] > firsts[1]
+        fill(journal, batch * 30, 15 if batch == 9 else 30, size=1000)
+    first = segments(tmp_path)[where]
+    spoil_middle(tmp_path / "journal" / SITE / f"{first:020d}.seg")
+    for reader in (journal, FileJournal(tmp_path / "journal", read_only=True)):
+        found = {record.offset: record.payload for record in read_all(reader)}
+        (missing,) = set(range(285)) - set(found)
+        assert first < missing < first + 30
+        assert all(found[offset] == payload(offset, 1000) for offset in found)
+        assert reader.lost(SITE) == 1
+        assert reader.read(SITE, missing, max_bytes=1)[0].offset == missing + 1
     journal.close()
 
 
-def test_a_damaged_end_is_kept_for_people(tmp_path: Path) -> None:
-    """What is cut off at the start is copied first: a bad disk looks the same as a half-written record."""
+def test_a_segment_that_lost_its_rest_is_passed_over(tmp_path: Path) -> None:
+    """A file cut short by a bad disk stops no reader, and every record missing is counted."""
+    journal = FileJournal(tmp_path / "journal", segment_bytes=20_000, tail_bytes=0)
+    for batch in range(4):
+        fill(journal, batch * 30, 30, size=1000)
+    first, following = segments(tmp_path)[1:3]
+    path = tmp_path / "journal" / SITE / f"{first:020d}.seg"
+    path.write_bytes(path.read_bytes()[:5000])
+    missing = sorted(set(range(120)) - {record.offset for record in read_all(journal)})
+    assert missing == list(range(missing[0], following))
+    assert journal.lost(SITE) == len(missing) > 20
+    journal.close()
+
+
+def test_confirmed_records_behind_a_damage_survive_a_restart(tmp_path: Path) -> None:
+    """Rubbish before the confirmed end is a bad disk, not a torn write: what stands behind it is kept and read."""
+    journal = FileJournal(tmp_path / "journal")
+    fill(journal, 0, 50)
+    journal.close()
+    spoil_middle(tmp_path / "journal" / SITE / f"{0:020d}.seg")
+    again = FileJournal(tmp_path / "journal")
+    found = [record.offset for record in read_all(again)]
+    assert again.end(SITE) == 50
+    assert len(found) == 49
+    assert again.lost(SITE) == 1
+    fill(again, 50, 5)
+    assert [record.offset for record in read_all(again)] == [*found, *range(50, 55)]
+    again.close()
+
+
+def test_numbers_of_lost_records_are_never_used_again(tmp_path: Path) -> None:
+    """The confirmed tail is gone: what comes now gets new numbers, or readers that had been there would skip it."""
     journal = FileJournal(tmp_path / "journal")
     fill(journal, 0, 50)
     journal.close()
     path = tmp_path / "journal" / SITE / f"{0:020d}.seg"
-    whole = path.read_bytes()
-    spoil_middle(path)
+    path.write_bytes(path.read_bytes()[:4000])
     again = FileJournal(tmp_path / "journal")
-    end = again.end(SITE)
-    assert 20 < end < 30
-    torn = (tmp_path / "journal" / SITE / "torn").read_bytes()
+    assert again.end(SITE) == 50
+    fill(again, 50, 3)
+    found = [record.offset for record in read_all(again)]
+    assert found[-3:] == [50, 51, 52]
+    assert again.lost(SITE) == 53 - len(found) > 20
+    again.close()
+    third = FileJournal(tmp_path / "journal")
+    assert [record.offset for record in read_all(third)] == found
+    third.close()
+
+
+def test_what_a_torn_write_left_is_kept_for_people(tmp_path: Path) -> None:
+    """What is cut off at the start is copied first: a bad disk looks the same as a half-written record."""
+    journal = FileJournal(tmp_path / "journal")
+    fill(journal, 0, 50)
+    journal.close()
+    folder = tmp_path / "journal" / SITE
+    (folder / "end").unlink()  # nobody was told how far it goes
+    whole = (folder / f"{0:020d}.seg").read_bytes()
+    spoil_middle(folder / f"{0:020d}.seg")
+    again = FileJournal(tmp_path / "journal")
+    assert 20 < again.end(SITE) < 30
+    torn = (folder / "torn").read_bytes()
     assert len(torn) > len(whole) // 3
     assert whole.endswith(torn[1000:])
     again.close()
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_any_damage_costs_only_the_records_it_hits(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    """Spoil any stretch of bytes of a segment: every record outside the stretch is still read, and no wrong one."""
+    folder = tmp_path_factory.mktemp("journal")
+    journal = FileJournal(folder, segment_bytes=1 << 20, tail_bytes=0)
+    sizes = data.draw(st.lists(st.integers(0, 400), min_size=5, max_size=30))
+    places, at = [], 24
+    for number, size in enumerate(sizes):
+        journal.append(SITE, "gw", payload(number, size), arrived_ms=1_763_800_000_000 + number)
+        places.append((at, at := at + 18 + 2 + size))
+    journal.sync(SITE)
+    path = folder / SITE / f"{0:020d}.seg"
+    content = bytearray(path.read_bytes())
+    assert len(content) == at
+    low = data.draw(st.integers(24, at - 1))
+    high = data.draw(st.integers(low + 1, min(at, low + 900)))
+    content[low:high] = bytes(255 - octet for octet in content[low:high])
+    path.write_bytes(content)
+    whole = [number for number, (begin, end) in enumerate(places) if end <= low or begin >= high]
+    reader = FileJournal(folder, read_only=True)
+    found: list[Record] = []
+    with suppress(StoreError):  # the confirmed tail is gone: told, because the next start mends it
+        while records := reader.read(SITE, found[-1].offset + 1 if found else 0):
+            found += records
+    assert [record.offset for record in found] == whole
+    assert all(record.payload == payload(record.offset, sizes[record.offset]) for record in found)
+    journal.close()
+
+
+def test_a_journal_begun_anew_is_beyond_the_old_one(tmp_path: Path) -> None:
+    """A wiped journal uses no number again: a reader's old position can neither skip nor repeat anything of it."""
+    ends = []
+    for now_ms in (1_763_800_000_000, 1_763_800_060_000):
+        journal = FileJournal(tmp_path / "journal", begins_at=partial(fresh_offset, now_ms))
+        begin = journal.end(SITE)
+        assert journal.begin(SITE) == begin
+        for number in range(20):
+            assert journal.append(SITE, "gw", payload(number), arrived_ms=number) == begin + number
+        ends.append(journal.sync(SITE))
+        journal.close()
+        again = FileJournal(tmp_path / "journal", begins_at=lambda: 7)
+        assert again.end(SITE) == ends[-1], "a journal that is there goes on"
+        again.close()
+        shutil.rmtree(tmp_path / "journal")
+    journal = FileJournal(tmp_path / "journal", begins_at=lambda: fresh_offset(1_763_800_120_000))
+    fill_from = journal.end(SITE)
+    journal.append(SITE, "gw", b"new", arrived_ms=0)
+    journal.sync(SITE)
+    assert ends[0] < ends[1] < fill_from < 1 << 53
+    assert [record.payload for record in journal.read(SITE, ends[0])] == [b"new"]
+    journal.close()
+
+
+def test_what_is_kept_for_the_slowest_reader_is_known(journal: FileJournal) -> None:
+    """People are told before the journal of a reader that stopped fills the disk."""
+    for batch in range(10):
+        fill(journal, batch * 30, 30, size=1000)
+    for reader, offset in (("ingest", 300), ("alarms", 290), ("history", 95)):
+        journal.checkpoint(SITE, reader, offset)
+    unread = journal.unread(SITE)
+    assert (unread.reader, unread.records, unread.since_ms) == ("history", 205, 95)
+    assert 205_000 < unread.size < 245_000
+    journal.checkpoint(SITE, "history", 300)
+    journal.checkpoint(SITE, "alarms", 300)
+    assert journal.unread(SITE)[1:] == (0, journal.unread(SITE).size, None)
+    assert journal.unread(SITE).size < 21_000
 
 
 @pytest.mark.parametrize("spoil", [lambda _: b"", lambda data: data[:7], lambda _: b"rubbish rubbish rubbish!"])

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import re
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 from watchroom.disk import Disk, RealDisk, replace_file
 from watchroom.errors import StoreError
 from watchroom.journal.follower import PartitionFollower
-from watchroom.journal.record import Record
+from watchroom.journal.record import Record, Unread
 from watchroom.journal.writer import PartitionWriter
 
 _SITE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 DURABLE_READERS = ("ingest", "alarms", "history")
+RECORDS_PER_S = 1 << 20
+"""More records a second than one site will ever have: numbers of a later journal lie beyond those of an earlier one."""
+
+
+def fresh_offset(now_ms: int) -> int:
+    """Return the first offset of a journal that is begun now, UTC ms; below 2**53 until the year 2242."""
+    return max(now_ms, 0) // 1000 * RECORDS_PER_S
 
 
 class FileJournal:
@@ -26,6 +34,8 @@ class FileJournal:
         segment_bytes: Size after which a new segment is begun; the unit of trimming.
         tail_bytes: Newest payload bytes of a site kept in memory for readers.
         durable_readers: Nothing is trimmed before all of these have passed it.
+        begins_at: Gives the first offset of a site that has no journal yet; default 0. With `fresh_offset` a
+            journal that was wiped goes on beyond every position of the old one, so no reader mixes the two up.
     """
 
     def __init__(
@@ -37,11 +47,13 @@ class FileJournal:
         segment_bytes: int = 64 << 20,
         tail_bytes: int = 8 << 20,
         durable_readers: tuple[str, ...] = DURABLE_READERS,
+        begins_at: Callable[[], int] | None = None,
     ) -> None:
         self._folder, self._read_only = folder, read_only
         self._disk: Disk = RealDisk() if disk is None else disk
         self._segment_bytes, self._tail_bytes = segment_bytes, tail_bytes
         self._durable_readers = durable_readers
+        self._begins_at = begins_at or (lambda: 0)
         self._lock = threading.Lock()
         self._writers: dict[str, PartitionWriter] = {}
         self._followers: dict[str, PartitionFollower] = {}
@@ -89,6 +101,24 @@ class FileJournal:
         self._keep_checkpoints(site)
         floor = min(self.checkpoints(site).values(), default=self.end(site))
         return self._writer(site).trim(floor, now_ms=now_ms, keep_bytes=keep_bytes, keep_ms=keep_ms)
+
+    def lost(self, site: str) -> int:
+        """Return how many records were found damaged since this process began to read."""
+        return self._partition(site).lost
+
+    def unread(self, site: str) -> Unread:
+        """Return what is kept because a durable reader has not passed it; see `Journal.unread`."""
+        positions = self.checkpoints(site)
+        reader = min(positions, key=lambda name: positions[name], default="")
+        writer = self._writer(site)
+        offset = max(positions.get(reader, writer.end), writer.begin)
+        oldest = writer.read(offset, 1) if offset < writer.end else []
+        since_ms = oldest[0].arrived_ms if oldest else None
+        return Unread(reader, writer.end - offset, writer.unread_bytes(offset), since_ms)
+
+    def sites(self) -> list[str]:
+        """Return the sites that have a journal here."""
+        return [name for name in self._disk.names(self._folder) if _SITE.fullmatch(name)]
 
     def close(self) -> None:
         """Sync and give the files back."""
@@ -141,6 +171,10 @@ class FileJournal:
         with self._lock:
             if site not in self._writers:
                 self._writers[site] = PartitionWriter(
-                    self._disk, self._path(site), segment_bytes=self._segment_bytes, tail_bytes=self._tail_bytes
+                    self._disk,
+                    self._path(site),
+                    segment_bytes=self._segment_bytes,
+                    tail_bytes=self._tail_bytes,
+                    begins_at=self._begins_at,
                 )
             return self._writers[site]

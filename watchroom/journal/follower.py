@@ -43,6 +43,11 @@ class PartitionFollower:
         segments = self._segments.all()
         return segments[0].first if segments else 0
 
+    @property
+    def lost(self) -> int:
+        """Records found damaged since the start."""
+        return self._segments.lost
+
     def read(self, offset: int, max_bytes: int) -> list[Record]:
         """Return durable records; see `Journal.read`."""
         return self._segments.read(offset, end=self.end, max_bytes=max_bytes)

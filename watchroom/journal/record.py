@@ -11,7 +11,7 @@ class Record(NamedTuple):
     """One frame as it arrived at the centre.
 
     Attributes:
-        offset: Number of the record in its partition, from 0, growing by 1.
+        offset: Number of the record in its partition, growing by 1; a partition begins anywhere.
         arrived_ms: The centre's clock, UTC ms.
         gateway: Who sent it; empty for the centre itself.
         payload: The frame's bytes; empty for a tick.
@@ -26,6 +26,22 @@ class Record(NamedTuple):
 def is_tick(record: Record) -> bool:
     """Whether the record only says what the centre's clock was."""
     return not record.gateway and not record.payload
+
+
+class Unread(NamedTuple):
+    """What a journal keeps for its slowest durable reader.
+
+    Attributes:
+        reader: Its name.
+        records: How many records it has not passed.
+        size: Bytes kept for it, rounded up to what is trimmed at once.
+        since_ms: When the oldest of them arrived, UTC ms; None if there is none.
+    """
+
+    reader: str
+    records: int
+    size: int
+    since_ms: int | None
 
 
 class Journal(Protocol):
@@ -63,7 +79,8 @@ class Journal(Protocol):
             max_bytes: Stop before the payloads pass this; at least one record comes if there is one.
 
         Returns:
-            Consecutive records; empty at the end.
+            Records with rising offsets, empty at the end. Offsets are consecutive but where records are damaged:
+            those are passed over and counted by `lost`.
         """
         ...
 
@@ -73,6 +90,14 @@ class Journal(Protocol):
 
     def checkpoint(self, site: str, reader: str, offset: int) -> None:
         """Note that a durable reader needs nothing before offset any more."""
+        ...
+
+    def lost(self, site: str) -> int:
+        """Return how many records were found damaged since this process began to read."""
+        ...
+
+    def unread(self, site: str) -> Unread:
+        """Return what is kept because the slowest durable reader has not passed it."""
         ...
 
     def trim(self, site: str, *, now_ms: int, keep_bytes: int, keep_ms: int) -> int:

@@ -15,6 +15,7 @@ import structlog
 from watchroom.disk import Disk
 from watchroom.errors import StoreError
 from watchroom.journal.record import HEAD_BYTES, Record, parse
+from watchroom.journal.resync import Found, next_whole
 
 log = structlog.get_logger(__name__)
 
@@ -85,8 +86,29 @@ class Segments:
         self._lock = threading.Lock()
         self._all: list[Segment] = []
         self._next: dict[int, tuple[int, int]] = {}  # offset wanted next -> (segment, byte)
-        self._told: set[int] = set()
+        self._holes: dict[int, int] = {}  # first damaged record -> the next whole one
         self.reload()
+
+    @property
+    def lost(self) -> int:
+        """Records found damaged since the start; readers have passed over them."""
+        with self._lock:
+            return sum(end - first for first, end in self._holes.items())
+
+    def note_hole(self, first: int, end: int, path: Path) -> None:
+        """Remember that the records first .. end - 1 are damaged; told once."""
+        with self._lock:
+            if first in self._holes:
+                return
+            self._holes[first] = end
+        log.error("journal segment damaged", path=str(path), offset=first, records=end - first, going_on_at=end)
+
+    def resync(self, segment: Segment, offset: int, at: int, *, limit: int) -> Found | None:
+        """Return the next whole record after a damaged one at byte ``at``, before limit; None if there is none."""
+        data = self._disk.read(segment.path, at)
+        created_ms = read_head(self._disk.read(segment.path, 0, SEGMENT_HEAD_BYTES), segment.first) or 0
+        found = next_whole(data, offset=offset, near_ms=created_ms, limit=limit)
+        return None if found is None else Found(found.offset, at + found.at)
 
     def reload(self) -> None:
         """Look at the folder again: another process adds and removes segments."""
@@ -137,9 +159,7 @@ class Segments:
                 return records
             if limit >= end:
                 raise StoreError(f"{segment.path} is damaged at record {offset}")
-            if segment.first not in self._told:
-                self._told.add(segment.first)
-                log.error("journal segment damaged", path=str(segment.path), offset=offset, going_on_at=limit)
+            self.note_hole(offset, limit, segment.path)
             offset = limit
         return []
 
@@ -162,10 +182,19 @@ class Segments:
             parsed = parse(data, offset=here, limit=limit - here)
             here, at = here + len(parsed.records), at + parsed.used
             records = parsed.records[max(0, len(parsed.records) - (here - offset)) :]
-            if parsed.is_damaged or len(data) < chunk:
+            if records:
                 break
+            # before the durable end a record that seems to reach beyond its file is damaged too
+            if parsed.is_damaged or len(data) < chunk:
+                found = self.resync(segment, here, at, limit=limit)
+                if found is None:
+                    break
+                self.note_hole(here, found.offset, segment.path)
+                here, at = found
+                continue
             if not parsed.records:
                 chunk *= 2
+        if records:
             with self._lock:
                 segment.mark(here, at)
         kept = _cut(records, max_bytes)

@@ -7,6 +7,7 @@ import os
 import struct
 import threading
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import structlog
@@ -38,12 +39,15 @@ class PartitionWriter:
         folder: The partition's folder; made if missing.
         segment_bytes: A segment that has passed this size is followed by a new one.
         tail_bytes: Payload bytes of the newest records kept in memory for readers.
+        begins_at: First offset if there is no journal here yet.
 
     Raises:
         StoreError: If another process writes this partition, or the disk refuses.
     """
 
-    def __init__(self, disk: Disk, folder: Path, *, segment_bytes: int, tail_bytes: int) -> None:
+    def __init__(
+        self, disk: Disk, folder: Path, *, segment_bytes: int, tail_bytes: int, begins_at: Callable[[], int]
+    ) -> None:
         self._disk, self._folder = disk, folder
         self._segment_bytes, self._tail_limit = segment_bytes, tail_bytes
         disk.make_folder(folder)
@@ -56,6 +60,7 @@ class PartitionWriter:
         self._tail_bytes = 0
         self._file: AppendFile | None = None
         self._next = self._durable = self._durable_bytes = 0
+        self._begins_at = begins_at
         self._segments = Segments(disk, folder)
         self._segment: Segment
         try:
@@ -74,6 +79,18 @@ class PartitionWriter:
         """Offset of the oldest record kept."""
         segments = self._segments.all()
         return segments[0].first if segments else 0
+
+    @property
+    def lost(self) -> int:
+        """Records found damaged since the start."""
+        return self._segments.lost
+
+    def unread_bytes(self, offset: int) -> int:
+        """Return how much of the disk a reader keeps that is at an offset: whole segments."""
+        segments = self._segments.all()
+        last = [segment for segment in segments if segment.first <= offset][-1:]
+        kept = [*last, *(segment for segment in segments if segment.first > offset)]
+        return sum(self._disk.size(segment.path) for segment in kept)
 
     def append(self, gateway: str, payload: bytes, *, arrived_ms: int) -> int:
         """Append a record; see `Journal.append`."""
@@ -156,12 +173,19 @@ class PartitionWriter:
 
     def _open(self) -> None:
         """Find the end, cutting off what a crash left half written."""
+        is_new = not self._segments.all()
+        promised = read_end(self._folder)
         while segments := self._segments.all():
             last = segments[-1]
             if read_head(self._disk.read(last.path, 0, SEGMENT_HEAD_BYTES), last.first) is not None:
-                self._next, self._durable_bytes = self._scan(last)
+                self._next, self._durable_bytes = self._scan(last, promised)
                 self._segment = last
                 self._cut_tail(last)
+                if self._next < promised:
+                    # readers have been beyond this: their numbers must not come again for other records
+                    self._segments.note_hole(self._next, promised, last.path)
+                    self._next = promised
+                    self._start_segment()
                 self._publish(self._next)
                 return
             # made just before the crash: nothing in it was ever confirmed, unless it is the only one
@@ -170,11 +194,17 @@ class PartitionWriter:
             self._segments.remove(last)
             self._disk.unlink(last.path)
             self._disk.sync_folder(self._folder)
+        if is_new:
+            self._next = self._begins_at()
         self._start_segment()
         self._publish(self._next)
 
-    def _scan(self, segment: Segment) -> tuple[int, int]:
-        """Return (offset, byte) after the last whole record."""
+    def _scan(self, segment: Segment, promised: int) -> tuple[int, int]:
+        """Return (offset, byte) after the last whole record.
+
+        Rubbish before the end that living processes were promised is damage, and reading goes on behind it; rubbish
+        after that is what a power cut left of a write nobody was told of.
+        """
         offset, at = segment.marks[-1]
         chunk = CHUNK_BYTES
         while True:
@@ -182,7 +212,14 @@ class PartitionWriter:
             parsed = parse(data, offset=offset, limit=1 << 62)
             offset, at = offset + len(parsed.records), at + parsed.used
             segment.mark(offset, at)
-            if parsed.is_damaged or len(data) < chunk:
+            is_over = parsed.is_damaged or len(data) < chunk
+            if is_over and offset < promised:
+                found = self._segments.resync(segment, offset, at, limit=promised)
+                if found is not None:
+                    self._segments.note_hole(offset, found.offset, segment.path)
+                    offset, at = found
+                    continue
+            if is_over:
                 return offset, at
             if not parsed.records:
                 chunk *= 2
