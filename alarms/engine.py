@@ -25,6 +25,7 @@ from alarms.figures import Figures
 from alarms.judged import Judged, Latest, Transition
 from alarms.notify import active_channels
 from alarms.rules import RuleSet
+from alarms.set_aside import SetAside
 from watchroom.births import BirthStore
 from watchroom.database.connect import migrate
 from watchroom.disk import Disk
@@ -106,6 +107,7 @@ class AlarmEngine:
         self._evaluator = self._make_judge()
         channels = active_channels(site.channels, os.environ)
         self._committer = Committer(site, database, channels=channels, now_ms=now_ms)
+        self._set_aside = SetAside(self._committer, folder, disk)
         self._checkpoint = CheckpointFile(folder / f"{site.id}.checkpoint", disk)
         self._figures = Figures(registry)
         self._judging, self._writing = threading.Lock(), threading.Lock()
@@ -171,6 +173,7 @@ class AlarmEngine:
             "end": end,
             "lag": lag,
             "unwritten": len(self._backlog.transitions) + len(self._backlog.events),
+            "set_aside": self._set_aside.count,
             **self._figures.scan.facts("scan"),
             **self._figures.commit.facts("commit"),
             "rules": len(self._ruleset.rows),
@@ -186,6 +189,10 @@ class AlarmEngine:
                 "the journal is shorter than the position, judging it from its begin", position=committed, end=end
             )
             self._committer.rewind(begin)
+            committed = begin
+        elif committed < begin:
+            # nothing unread is ever trimmed: this is another journal than the one the position was in
+            log.warning("the journal begins after the position", position=committed, begin=begin)
             committed = begin
         changed = self._committer.settle(self._ruleset, self._replay(committed))
         if changed:
@@ -272,7 +279,7 @@ class AlarmEngine:
     def _write(self) -> None:
         started = time.perf_counter()
         with self._writing:
-            feed_seq = self._committer.commit(self._backlog, end=self._offset)
+            feed_seq = self._set_aside.commit(self._backlog, end=self._offset)
         if self._has_backlog():
             self._figures.commit.note(time.perf_counter() - started)
             self._on_commit(feed_seq)
