@@ -16,6 +16,7 @@ from alarms.lanes import Lanes
 from alarms.levels import RowChange
 from alarms.rows import Expected, RuleRow
 from alarms.signal_table import I64, IS_USABLE, NEVER, Bools, Ints, SignalTable
+from watchroom.centre import INTAKE
 
 GAP_MS = 5_000
 """A longer pause between ticks means that the centre was down: every silence starts anew."""
@@ -67,7 +68,7 @@ class HealthJudge:
         """Judge at the centre's clock; record numbers of the changes are 0."""
         # a clock set back is a gap too: what it said before would lie in the future, perhaps for months
         back_ms = max(0, self.tick_ms - now_ms)
-        restarts = back_ms > 0 or now_ms - self.tick_ms > GAP_MS
+        restarts = back_ms > 0 or now_ms - self.tick_ms > GAP_MS or self._is_closed()
         self.tick_ms = now_ms
         if restarts:
             for state in self._lanes.states:
@@ -96,6 +97,11 @@ class HealthJudge:
             )
             for row in due.tolist()
         ]
+
+    def _is_closed(self) -> bool:
+        """Whether the centre takes nothing in, its disk is full: nobody may be blamed for silence then."""
+        number = self._table.find(INTAKE)
+        return number >= 0 and bool(self._table.value[number] == 0.0)
 
     def causes(self, row: int) -> tuple[str, ...]:
         """Return what a row complains about now: names of signals, or the gateway."""

@@ -13,6 +13,7 @@ from dashboard.catalog import Catalog
 from dashboard.heartbeats import CELL_MS, CELLS, Heartbeats
 from dashboard.projection import Indices, Projection
 from watchroom.births import Birth, BirthStore
+from watchroom.centre import CENTRE_GATEWAY
 from watchroom.errors import ContractError, StoreError
 from watchroom.frames import Header, SampleFrame, decode
 from watchroom.journal import Journal, Record
@@ -158,7 +159,8 @@ class Tail:
 
     def _take(self, gateway: str, arrived_ms: int, header: Header | None, frame: SampleFrame | None) -> None:
         self.beats.setdefault(gateway, Heartbeats()).heard(arrived_ms)
-        self.last_data_ms = arrived_ms
+        if gateway != CENTRE_GATEWAY:
+            self.last_data_ms = arrived_ms
         if header is None:
             return
         self.epochs[gateway] = header.epoch

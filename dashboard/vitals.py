@@ -17,6 +17,7 @@ from dashboard.projection import Projection
 from dashboard.sql import Database
 from dashboard.tail import Tail
 from watchroom.births import format_epoch
+from watchroom.centre import CENTRE_GATEWAY
 from watchroom.errors import LinkError, StateError, StoreError
 from watchroom.local import LocalClient
 
@@ -70,7 +71,8 @@ class Vitals:
     def gateways(self) -> list[dict[str, Any]]:
         """Return all gateways of the site, and those that report without being in its files."""
         now_ms = self._now_ms()
-        return [self._gateway(name, now_ms) for name in sorted({*self._catalog.gateways, *self._tail.beats})]
+        names = {*self._catalog.gateways, *self._tail.beats} - {CENTRE_GATEWAY}
+        return [self._gateway(name, now_ms) for name in sorted(names)]
 
     def both(self) -> dict[str, Any]:
         """Return stats and gateways for the tick, after judging what is stale."""

@@ -12,6 +12,7 @@ from ingest.ledger import Ledger
 from ingest.quarantine import Quarantine
 from ingest.sources import Source
 from watchroom.births import ID, Birth, BirthStore, parse_epoch
+from watchroom.centre import CENTRE_GATEWAY
 from watchroom.errors import ContractError
 from watchroom.frames import BirthFrame, EventFrame, Frame, Header, decode
 from watchroom.intervals import IntervalSet, Range
@@ -84,7 +85,7 @@ class Batch:
         topic: Topic | None = None
         try:
             topic = parse_topic(topic_text)
-            if topic.site != self._site or not ID.fullmatch(topic.gateway):
+            if topic.site != self._site or not ID.fullmatch(topic.gateway) or topic.gateway == CENTRE_GATEWAY:
                 raise ContractError("topic", topic_text)
             if topic.leaf == "status":
                 self._status(topic.gateway, payload)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import queue
 import shutil
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,14 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from ingest.answers import AckPacer, GapWatch
 from ingest.aside import Aside
 from ingest.batch import Batch
+from ingest.centre import CentreReport
+from ingest.disk_watch import DiskWatch
+from ingest.inbox import Inbox
 from ingest.ledger import Ledger
+from ingest.limits import RateLimit
 from ingest.quarantine import Quarantine
 from watchroom.births import BirthStore, format_epoch
+from watchroom.centre import CENTRE_GATEWAY
 from watchroom.disk import Disk
 from watchroom.errors import LinkError, StoreError
 from watchroom.journal import Journal
@@ -30,17 +35,12 @@ from watchroom.topics import FROM_GATEWAY, Topic, subscription
 log = structlog.get_logger(__name__)
 
 RECEIVE_MAXIMUM = 256
-QUEUE_LIMIT = 4096
-"""Messages waiting for the journal. Beyond it heartbeats are left out, and other messages stay unacknowledged."""
-BATCH_MESSAGES, BATCH_BYTES = 512, 4 << 20
 LAZY_SYNC_S = 0.2
 TICK_S = 1.0
 SNAPSHOT_S = 30.0
 TRIM_S = 60.0
 RETRY_S = 0.5
 HAVE_LIMIT = 200
-DISK_FULL = 0.05
-"""Share of the disk that must stay free; below it nothing is taken in any more and gateways keep their frames."""
 KEEP_BYTES, KEEP_MS = 4 << 30, 3 * 24 * 3600 * 1000
 
 
@@ -59,6 +59,8 @@ class Receiver:
         now_ms: The centre's clock, UTC ms.
         registry: Gets the figures.
         free_share: Share of the disk that is free, 0 .. 1.
+        limit: How much one gateway may send.
+        readings: What else the centre says about itself, by name (`ingest.centre.NAMES`); None: it says nothing.
     """
 
     def __init__(
@@ -73,10 +75,12 @@ class Receiver:
         now_ms: Callable[[], int],
         registry: CollectorRegistry,
         free_share: Callable[[], float] | None = None,
+        limit: RateLimit | None = None,
+        readings: Callable[[], Mapping[str, float]] | None = None,
     ) -> None:
         self._site, self._journal, self._now_ms = site_id, journal, now_ms
         self._folder = folder
-        self._free_share = self._measure_free if free_share is None else free_share
+        self._disk_watch = DiskWatch(self._measure_free if free_share is None else free_share)
         disk.make_folder(folder)
         self._ledger = Ledger(folder / "received.json", disk=disk)
         self._quarantine = Quarantine(folder / "quarantine", disk=disk, registry=registry)
@@ -85,9 +89,11 @@ class Receiver:
             site_id, journal, births=births, ledger=self._ledger, aside=self._aside, quarantine=self._quarantine
         )
         self._pacer, self._gaps = AckPacer(), GapWatch()
-        self._queue: queue.SimpleQueue[Message] = queue.SimpleQueue()
-        self._left_out = 0
-        self._is_full, self._free = False, 1.0
+        self._limit = RateLimit() if limit is None else limit
+        self._inbox = Inbox(self._limit)
+        self._readings = readings
+        self._report: CentreReport | None = None
+        self._make_report = partial(CentreReport, site_id, births=births, folder=folder, disk=disk, now_ms=now_ms)
         self._is_refused = False
         self._is_new_connection = False
         self._lazy_s = self._tick_s = self._snapshot_s = self._trim_s = 0.0
@@ -136,24 +142,40 @@ class Receiver:
             facts["gaps"] = 0 if received is None else received.gap_count
             facts["backlog"] = 0 if received is None else received.top - len(received)
             facts["waiting"] = self._aside.count(gateway)
+            facts["thinned"] = self._limit.dropped(gateway)
             gateways[gateway] = facts
         return {
             "broker": self._link.is_up,
-            "queue": self._queue.qsize(),
-            "left_out": self._left_out,
-            "is_full": self._is_full,
-            "disk_free": self._free,
-            "journal": {"begin": self._journal.begin(self._site), "end": self._journal.end(self._site)},
+            "problems": self._problems(),
+            "queue": len(self._inbox),
+            "left_out": self._inbox.left_out,
+            "limited": self._limit.held(time.monotonic()),
+            "is_full": self._disk_watch.is_full,
+            "disk_free": self._disk_watch.free,
+            "journal": {
+                "begin": self._journal.begin(self._site),
+                "end": self._journal.end(self._site),
+                "lost": self._journal.lost(self._site),
+            },
             "quarantined": dict(self._quarantine.counts),
             "gateways": gateways,
         }
 
+    def _problems(self) -> list[str]:
+        """Return what people should mend, as words that both languages translate."""
+        found = {
+            "disk.full": self._disk_watch.is_full,
+            "disk.high": self._disk_watch.is_high and not self._disk_watch.is_full,
+            "journal.refuses": self._is_refused,
+            "journal.damaged": self._journal.lost(self._site) > 0,
+            "gateways.limited": bool(self._limit.held(time.monotonic())),
+        }
+        return [name for name, is_so in found.items() if is_so]
+
     def _arrived(self, message: Message) -> None:
         """Queue a message (link's thread)."""
-        if self._queue.qsize() >= QUEUE_LIMIT:
-            self._left_out += 1  # not acknowledged: what is an outbox record comes again
-            return
-        self._queue.put(message)
+        if not self._inbox.put(message) and message.qos:
+            self._link.ack(message)
 
     def _subscribe(self) -> None:
         """Ask for the site's topics (link's thread)."""
@@ -161,23 +183,14 @@ class Receiver:
         self._is_new_connection = True
 
     def _next_batch(self) -> list[Message]:
-        """Wait for a message, then take along whatever else has arrived; no waiting for more."""
+        """Return what has arrived; waits for it at most until something else is due."""
         now_s = time.monotonic()
         until = min(self._tick_s, self._pacer.next_s(), self._lazy_s or float("inf"))
         wait_s = min(max(until - now_s, 0.0), 0.25)
-        if self._is_full:
+        if self._disk_watch.is_full:
             time.sleep(wait_s)
             return []
-        messages: list[Message] = []
-        size = 0
-        try:
-            messages.append(self._queue.get(timeout=wait_s) if wait_s else self._queue.get_nowait())
-            while len(messages) < BATCH_MESSAGES and size < BATCH_BYTES:
-                size += len(messages[-1].payload)
-                messages.append(self._queue.get_nowait())
-        except queue.Empty:
-            pass
-        return messages
+        return self._inbox.take(wait_s)
 
     def _process(self, messages: list[Message], stop: threading.Event) -> None:
         """Bring messages into the journal and acknowledge them; tries again while the disk refuses."""
@@ -185,7 +198,7 @@ class Receiver:
         while not self._commit(todo):
             if stop.wait(RETRY_S):
                 return
-            self._watch_disk()
+            self._disk_watch.look()
 
     def _commit(self, todo: list[Message]) -> bool:
         """Take in and commit; return whether nothing is left of todo."""
@@ -261,13 +274,15 @@ class Receiver:
             return
         # a late tick is not made up for: the next one is a second from now
         self._tick_s = now_s + TICK_S
-        if self._watch_disk():
-            return
+        is_full = self._disk_watch.look()
+        # the centre's clock and its own samples use the reserve: a full disk must be told by an alarm
+        self._tell(now_s)
         self._journal.append(self._site, "", b"", arrived_ms=self._now_ms())
         self._lazy_s = self._lazy_s or now_s + LAZY_SYNC_S
-        self._ask_for_gaps(now_s)
+        if not is_full:
+            self._ask_for_gaps(now_s)
         try:
-            if now_s >= self._snapshot_s:
+            if now_s >= self._snapshot_s and not is_full:
                 self._snapshot_s = now_s + SNAPSHOT_S
                 self._snapshot()
             if now_s >= self._trim_s:
@@ -276,17 +291,31 @@ class Receiver:
         except StoreError as exc:
             log.error("journal housekeeping failed", error=str(exc))
 
-    def _watch_disk(self) -> bool:
-        """Return whether the disk is too full to take anything in; told once when it begins and when it ends."""
-        self._free = self._free_share()
-        is_full = self._free < DISK_FULL
-        if is_full != self._is_full:
-            self._is_full = is_full
-            if is_full:
-                log.error("disk full, nothing is taken in", free=self._free)
-            else:
-                log.info("disk has room again", free=self._free)
-        return is_full
+    def _tell(self, now_s: float) -> None:
+        """Append what the centre says about itself, if that is due."""
+        if self._readings is None:
+            return
+        try:
+            if self._report is None:
+                self._report = self._make_report()
+            frame = self._report.frame(now_s, {**self._readings(), **self._own_readings(now_s)})
+        except StoreError as exc:
+            log.error("the centre cannot report on itself", error=str(exc))
+            return
+        if frame is not None:
+            self._journal.append(self._site, CENTRE_GATEWAY, frame, arrived_ms=self._now_ms())
+
+    def _own_readings(self, now_s: float) -> dict[str, float]:
+        unread = self._journal.unread(self._site)
+        age_ms = 0 if unread.since_ms is None else max(0, self._now_ms() - unread.since_ms)
+        return {
+            "disk_use": round(100.0 * (1.0 - self._disk_watch.free), 1),
+            "intake": 0.0 if self._disk_watch.is_full else 1.0,
+            "refused": float(sum(self._quarantine.counts.values())),
+            "limited": float(len(self._limit.held(now_s))),
+            "journal_held": round(100.0 * max(unread.size / KEEP_BYTES, age_ms / KEEP_MS), 1),
+            "journal_lost": float(self._journal.lost(self._site)),
+        }
 
     def _snapshot(self) -> None:
         """Keep the sets of received numbers, so that a start reads little of the journal."""
@@ -318,4 +347,4 @@ class Receiver:
             buckets=(0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 2),
         )
         waiting = Gauge("watchroom_ingest_queue", "Messages waiting for the journal", registry=registry)
-        waiting.set_function(self._queue.qsize)
+        waiting.set_function(self._inbox.__len__)

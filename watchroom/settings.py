@@ -33,6 +33,17 @@ class HttpSettings(BaseModel):
     tls_key: Path | None = Field(default=None, description="Private key (PEM)")
 
 
+class IngestSettings(BaseModel):
+    """How much one gateway may send; what is more is left out until it sends it again. Urgent frames always pass."""
+
+    messages_per_s: float = Field(
+        default=1000.0, gt=0, description="Messages a second one gateway may send; ten seconds' worth at once"
+    )
+    kbytes_per_s: float = Field(
+        default=8192.0, gt=0, description="KiB a second one gateway may send; ten seconds' worth at once"
+    )
+
+
 class Settings(BaseSettings):
     """Settings shared by the services of one box."""
 
@@ -60,6 +71,7 @@ class Settings(BaseSettings):
     demo: bool = Field(default=False, description="Offer the scenario buttons; set by 'watchroom up'")
     mqtt: MqttSettings = MqttSettings()
     http: HttpSettings = HttpSettings()
+    ingest: IngestSettings = IngestSettings()
 
     @property
     def database_url(self) -> str:

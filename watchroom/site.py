@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import ConfigDict, Field, field_validator
 
+from watchroom.centre import CENTRE, CENTRE_TYPE
 from watchroom.errors import ConfigError
 from watchroom.yamlfile import Strict, Text, YamlFile, load_yaml
 
@@ -157,18 +158,29 @@ def load_site(folder: Path) -> Site:
     for key, item in equipment.items():
         if item.place not in parsed.places:
             raise equipment_file.error((key, "place"), f"place {item.place!r} is not in site.yaml")
+    if CENTRE in equipment and equipment[CENTRE].type != CENTRE_TYPE:
+        raise equipment_file.error((CENTRE, "type"), "this id stands for the centre itself", hint="choose another id")
     rules = folder / "rules.yaml"
     return Site(
         folder=folder,
         info=parsed.site,
         places=parsed.places,
         plan=parsed.plan,
-        equipment=equipment,
+        equipment=_with_centre(equipment, parsed.places),
         people=_optional(folder / "people.yaml", dict[str, Person]),
         channels=_optional(folder / "channels.yaml", dict[str, Channel]),
         gateway_files=tuple(sorted((folder / "gateways").glob("*.yaml"))),
         rules_file=load_yaml(rules) if rules.exists() else None,
     )
+
+
+def _with_centre(equipment: Mapping[str, Equipment], places: Mapping[str, Place]) -> Mapping[str, Equipment]:
+    """Add the centre itself, unless the site gives it a name and a place of its own."""
+    if CENTRE in equipment or not places:
+        return equipment
+    place = next((key for key, item in places.items() if item.kind == "office"), next(iter(places)))
+    centre = Equipment(type=CENTRE_TYPE, place=place, name=Text(zh="监控中心", en="Watchroom centre"))
+    return {**equipment, CENTRE: centre}
 
 
 def _optional(path: Path, kind: Any) -> Any:

@@ -182,3 +182,57 @@ def test_gateway_that_never_came(tmp_path: Path) -> None:
     bench.plant.run(0, 300_000)
     bench.judge()
     assert [(t.row.key, str(t.kind)) for t in bench.told] == [(SILENT, "RAISE")]
+
+
+def test_nobody_is_blamed_while_the_centre_takes_nothing_in(tmp_path: Path) -> None:
+    """The disk of the centre is full for ten minutes: one alarm says so, no gateway is called silent for it."""
+    bench = Bench(
+        tmp_path,
+        {"TK-1": {"type": "tank"}, "GW-01": {"type": "gateway", "gateway": "g1"}, "CENTRE": {"type": "centre"}},
+        {"g1": ["TK-1"], "centre": ["CENTRE"]},
+    )
+    names = [key for key, (owner, _, _) in bench.plant._alias.items() if owner == "centre"]
+
+    def report(time: int, intake: float) -> None:
+        rows = [(key, time, intake if key.endswith("/intake") else 0.0) for key in names]
+        bench.plant.samples(*rows, snapshot=True)
+
+    bench.plant.tick(0)
+    all_good(bench.plant, "g1", 0)
+    for time in range(1000, 30_000, 1000):
+        report(time, 1.0)
+        bench.plant.run(time, time)
+    for time in range(30_000, 630_000, 1000):
+        report(time, 0.0)
+        bench.plant.run(time, time, silent=["g1"])
+    all_good(bench.plant, "g1", 630_000)
+    for time in range(631_000, 640_000, 1000):
+        report(time, 1.0)
+        bench.plant.run(time, time)
+    bench.judge()
+    assert [(t.row.key, str(t.kind)) for t in bench.told] == [
+        ("intake.stopped|CENTRE|", "RAISE"),
+        ("intake.stopped|CENTRE|", "CLEAR"),
+    ]
+    for time in range(640_000, 670_000, 1000):
+        report(time, 1.0)
+        bench.plant.run(time, time, silent=["g1"])
+    bench.told.clear()
+    bench.judge()
+    assert [(t.row.key, str(t.kind)) for t in bench.told] == [(SILENT, "RAISE")], "afterwards silence counts again"
+
+
+@pytest.mark.parametrize(
+    ("share", "expected"),
+    [(79.9, []), (80.5, [("RAISE", "H", 3)]), (95.5, [("RAISE", "HH", 2)])],
+)
+def test_the_disk_of_the_centre_is_an_alarm(tmp_path: Path, share: float, expected: list[tuple[str, str, int]]) -> None:
+    """80 % is told, 95 % is told louder; limits can be changed as those of any equipment."""
+    bench = Bench(tmp_path, {"CENTRE": {"type": "centre"}}, {"centre": ["CENTRE"]})
+    bench.plant.tick(0)
+    bench.plant.samples(("CENTRE/disk_use", 0, 50.0), snapshot=True)
+    bench.plant.samples(("CENTRE/disk_use", 1000, share), snapshot=True)
+    bench.plant.run(2000, 5000)
+    bench.judge()
+    found = [t for t in bench.told if t.row.rule == "disk.use"]
+    assert [(str(t.kind), t.level, t.row.priority(t.level)) for t in found] == expected

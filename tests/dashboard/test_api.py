@@ -45,7 +45,7 @@ async def test_equipment_tells_signals_limits_and_extras(desk: Desk) -> None:
     """A faceplate knows names, units, normal range and limits without asking for the rules."""
     async with desk.person("technician") as technician:
         page = body(await technician.get("/api/v1/equipment"), models.Page[models.EquipmentInfo])
-        assert [item["id"] for item in page["items"]] == ["WP-01", "DR-S1", "GW-01"]
+        assert [item["id"] for item in page["items"]] == ["WP-01", "DR-S1", "GW-01", "CENTRE"]
         pump = body(await technician.get("/api/v1/equipment/WP-01"), models.EquipmentInfo)
         only = body(await technician.get("/api/v1/equipment?type=door"), models.Page[models.EquipmentInfo])
         missing = await technician.get("/api/v1/equipment/WP-99")

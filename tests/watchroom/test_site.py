@@ -38,6 +38,18 @@ def test_a_site_is_read(tmp_path: Path) -> None:
     assert site.gateway_files == ()
 
 
+def test_every_site_has_its_centre(tmp_path: Path) -> None:
+    """The centre is equipment like any other, so a full disk is an alarm in every compound, named by it or not."""
+    assert load_site(write(tmp_path)).equipment["CENTRE"].type == "centre"
+    own = "CENTRE: {type: centre, place: B1-U1, name: {zh: 机房, en: Server room}}\n"
+    site = load_site(write(tmp_path, SITE, EQUIPMENT + own))
+    assert site.equipment["CENTRE"].name.en == "Server room"
+    office = SITE + "  DESK: {kind: office}\n"
+    assert load_site(write(tmp_path, office)).equipment["CENTRE"].place == "DESK"
+    with pytest.raises(ConfigError, match="this id stands for the centre itself"):
+        load_site(write(tmp_path, SITE, EQUIPMENT + own.replace("type: centre", "type: door")))
+
+
 @pytest.mark.parametrize(
     ("site", "equipment", "words"),
     [

@@ -20,6 +20,7 @@ from alarms.notify import Notifier
 from alarms.rules import compile_rules
 from alarms.templates import load_templates
 from ingest.history import HistoryWriter
+from ingest.limits import RateLimit
 from ingest.queries import HistoryQueries
 from ingest.receive import Receiver
 from ingest.store import HistoryStore
@@ -29,7 +30,7 @@ from watchroom.database.connect import migrate, open_database
 from watchroom.disk import RealDisk
 from watchroom.errors import ConfigError, StateError
 from watchroom.health import HealthServer
-from watchroom.journal import FileJournal
+from watchroom.journal import FileJournal, fresh_offset
 from watchroom.local import LocalServer
 from watchroom.settings import Settings
 from watchroom.site import load_site
@@ -57,7 +58,7 @@ class Engine:
         self.settings, self.stop = settings, threading.Event()
         self.registry = CollectorRegistry()
         disk = RealDisk()
-        self.journal = FileJournal(settings.data / "journal", disk=disk)
+        self.journal = FileJournal(settings.data / "journal", disk=disk, begins_at=lambda: fresh_offset(utc_ms()))
         births = BirthStore(settings.data / "births", disk=disk)
         database = open_database(settings.database_url)
         migrate(database)
@@ -72,6 +73,10 @@ class Engine:
             disk=disk,
             now_ms=utc_ms,
             registry=self.registry,
+            limit=RateLimit(
+                messages_per_s=settings.ingest.messages_per_s, bytes_per_s=settings.ingest.kbytes_per_s * 1024
+            ),
+            readings=lambda: {"set_aside": float(self.alarms.status()["set_aside"])},
         )
         self.alarms = AlarmEngine(
             self.site,
@@ -129,6 +134,8 @@ class Engine:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        if not any(thread.is_alive() for thread in threads):
+            self.journal.close()
         if failures:
             raise failures[0]
 
@@ -158,7 +165,9 @@ class Engine:
         }
 
     def _health(self) -> dict[str, object]:
-        return {"ok": not self.stop.is_set(), **self._status()}
+        status = self._status()
+        is_open = not {"disk.full", "journal.refuses"} & set(status["ingest"]["problems"])
+        return {"ok": not self.stop.is_set() and is_open, **status}
 
     def _announce(self, stop: threading.Event) -> None:
         """Tell the followers whenever the journal has grown."""

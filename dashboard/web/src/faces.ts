@@ -12,6 +12,7 @@ const LANES: Record<string, string[][]> = {
   meter: [['power'], ['voltage_a', 'voltage_b', 'voltage_c']],
   door: [['contact'], ['lock']],
   gateway: [['outbox_frames'], ['links_down']],
+  centre: [['disk_use'], ['refused_rate']],
 }
 
 export function lanesOf(item: Equipment, height: number, say: (words: Words) => string): Lane[] {
@@ -32,7 +33,7 @@ function fallback(item: Equipment): SignalInfo[][] {
 }
 
 /** Order of the equipment list: by system, as the layers of the plan. */
-export const TYPE_ORDER = ['elevator', 'booster_set', 'tank', 'sump', 'fire_panel', 'meter', 'door', 'machine', 'gateway']
+export const TYPE_ORDER = ['elevator', 'booster_set', 'tank', 'sump', 'fire_panel', 'meter', 'door', 'machine', 'gateway', 'centre']
 
 export function typeRank(type: string): number {
   const at = TYPE_ORDER.indexOf(type)
