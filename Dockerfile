@@ -2,11 +2,11 @@
 FROM python:3.12-slim AS build
 WORKDIR /src
 COPY . .
-RUN pip wheel --no-cache-dir --wheel-dir /wheels '.[postgres]'
+RUN pip wheel --no-cache-dir --wheel-dir /wheels '.[gateway,postgres]'
 
 FROM python:3.12-slim
 COPY --from=build /wheels /wheels
-RUN pip install --no-cache-dir --no-index --find-links /wheels 'watchroom[postgres]' && rm -rf /wheels \
+RUN pip install --no-cache-dir --no-index --find-links /wheels 'watchroom[gateway,postgres]' && rm -rf /wheels \
     && useradd --system --uid 10001 watchroom && install -d -o watchroom /data
 USER watchroom
 VOLUME /data

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from gateway.config import GatewayConfig
 
 Handler = Callable[[argparse.Namespace], int]
+OUR_PACKAGES = frozenset({"watchroom", "gateway", "ingest", "alarms", "dashboard", "simulators"})
 DEMO_MORNING_S = 7.5 * 3600
 """A demonstration begins when lifts, doors and pumps are busy, whatever the hour."""
 DEMO_SITE = Path(__file__).parent.parent / "sites" / "spruce-court"
@@ -41,6 +42,12 @@ def run(arguments: Sequence[str]) -> int:
     except WatchroomError as exc:
         print(f"watchroom: {exc}", file=sys.stderr)
         return 1
+    except ModuleNotFoundError as exc:
+        if exc.name is None or exc.name.partition(".")[0] in OUR_PACKAGES:
+            raise
+        print(f"watchroom: {exc.name} is not installed: this command belongs to the centre", file=sys.stderr)
+        print("  pip install 'watchroom[server]'", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         return 130
 

@@ -31,7 +31,7 @@ PHONE = ViewportSize(width=390, height=844)
 def chromium() -> Iterator[Browser]:
     """Run Chromium, or skip the test and say what is missing."""
     if not INDEX.exists():
-        pytest.skip("the pages are not built: pip install -e . builds them")
+        pytest.skip("the pages are not built: pip install -e '.[server]' builds them")
     wanted = os.environ.get("WATCHROOM_CHROMIUM", "/usr/bin/chromium")
     expect.set_options(timeout=WAIT_MS / 2)
     with sync_playwright() as playwright:

@@ -21,7 +21,7 @@ _ORIGIN = re.compile(r"""(?:https?:|(?<=["'(`]))//[a-zA-Z0-9.-]+\.[a-z]{2,}""")
 _STATIC_IMPORT = re.compile(r'(?:import|from)\s*"\./([^"]+\.js)"')
 
 pytestmark = pytest.mark.skipif(
-    not (STATIC / "index.html").exists(), reason="the pages are not built (pip install -e . builds them)"
+    not (STATIC / "index.html").exists(), reason="the pages are not built (pip install -e '.[server]' builds them)"
 )
 
 
