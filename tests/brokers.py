@@ -39,14 +39,15 @@ class Mosquitto:
 
     Args:
         folder: For its configuration and its stored sessions.
+        more: Lines of its configuration that belong to the listener, such as certificates.
     """
 
     protocol = "auto"
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, more: str = "") -> None:
         if not Path(MOSQUITTO).exists():
             pytest.skip("needs the mosquitto program")
-        self.port = free_port()
+        self.port, self._more = free_port(), more
         self._folder = folder / "broker"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -55,7 +56,7 @@ class Mosquitto:
         self._folder.mkdir(exist_ok=True)
         config = self._folder / "mosquitto.conf"
         config.write_text(
-            f"listener {self.port} 127.0.0.1\nallow_anonymous true\npersistence true\n"
+            f"listener {self.port} 127.0.0.1\n{self._more}allow_anonymous true\npersistence true\n"
             f"persistence_location {self._folder}/\nautosave_interval 1\nautosave_on_changes true\n"
             "max_queued_messages 0\nmax_inflight_messages 1000\nset_tcp_nodelay true\nlog_type error\nuser root\n"
         )

@@ -24,8 +24,9 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from watchroom.errors import LinkError
+from watchroom.errors import ConfigError, LinkError
 from watchroom.settings import MqttSettings
+from watchroom.tls import client_context
 
 log = structlog.get_logger(__name__)
 
@@ -102,6 +103,8 @@ class MqttLink:
         on_down: Callable[[str], None] | None = None,
     ) -> None:
         self._settings, self._client_id = settings, client_id
+        if settings.tls:
+            self._tls()  # a wrong file is told now
         self._manual_ack, self._clean, self._will = manual_ack, clean, will
         self._receive_maximum = receive_maximum
         self._on_message, self._on_up, self._on_down = on_message, on_up, on_down
@@ -235,9 +238,9 @@ class MqttLink:
         """Live through one connection; return why it ended."""
         self._reason = ""
         version = self._versions[0]
-        client = self._make_client(version)
-        self._client = client
         try:
+            # certificates are read anew: they may have been renewed
+            self._client = client = self._make_client(version)
             client.connect(
                 self._settings.host,
                 self._settings.port,
@@ -245,7 +248,7 @@ class MqttLink:
                 clean_start=self._clean if version == MQTTProtocolVersion.MQTTv5 else paho.MQTT_CLEAN_START_FIRST_ONLY,
                 properties=self._connect_properties(version),
             )
-        except (OSError, ValueError) as exc:
+        except (OSError, ValueError, ConfigError) as exc:
             return str(exc) or type(exc).__name__
         generation = self._generation
         try:
@@ -337,7 +340,7 @@ class MqttLink:
                 settings.username, settings.password.get_secret_value() if settings.password else None
             )
         if settings.tls:
-            client.tls_set(ca_certs=str(settings.ca_file) if settings.ca_file else None)
+            client.tls_set_context(self._tls())
         if self._will is not None:
             client.will_set(self._will.topic, self._will.payload, self._will.qos, self._will.retain)
         client.connect_timeout = ANSWER_S
@@ -351,6 +354,12 @@ class MqttLink:
         client.on_message = self._arrived
         client.on_publish = self._confirmed
         return client
+
+    def _tls(self) -> ssl.SSLContext:
+        settings = self._settings
+        return client_context(
+            ca_file=settings.ca_file, cert_file=settings.cert_file, cert_key_file=settings.cert_key_file
+        )
 
     def _connect_properties(self, version: MQTTProtocolVersion) -> Properties | None:
         if version != MQTTProtocolVersion.MQTTv5:

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from watchroom.errors import ConfigError
+
+PREFIX = "WATCHROOM_"
+SECRETS = ("KEY", "STORE_TOKEN", "ADMIN_PASSWORD", "MQTT__PASSWORD")
+"""Each of these may stand in a file instead: WATCHROOM_KEY_FILE=/run/secrets/key."""
 
 
 class MqttSettings(BaseModel):
@@ -21,6 +29,10 @@ class MqttSettings(BaseModel):
     )
     tls: bool = Field(default=False, description="Speak TLS to the broker")
     ca_file: Path | None = Field(default=None, description="CA certificate for TLS; the system's store if empty")
+    cert_file: Path | None = Field(default=None, description="Certificate by which the broker knows us (PEM)")
+    cert_key_file: Path | None = Field(
+        default=None, description="Private key of that certificate (PEM); empty if the same file holds it"
+    )
 
 
 class HttpSettings(BaseModel):
@@ -48,7 +60,7 @@ class Settings(BaseSettings):
     """Settings shared by the services of one box."""
 
     model_config = SettingsConfigDict(
-        env_prefix="WATCHROOM_", env_nested_delimiter="__", env_ignore_empty=True, extra="ignore"
+        env_prefix=PREFIX, env_nested_delimiter="__", env_ignore_empty=True, extra="ignore"
     )
 
     data: Path = Field(default=Path("watchroom-data"), description="Folder for journal, databases and outboxes")
@@ -73,6 +85,18 @@ class Settings(BaseSettings):
     http: HttpSettings = HttpSettings()
     ingest: IngestSettings = IngestSettings()
 
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments, then the environment, then files the environment names."""
+        return init_settings, env_settings, SecretFiles(settings_cls)
+
     @property
     def database_url(self) -> str:
         """SQLAlchemy URL of the SQL database."""
@@ -84,3 +108,40 @@ class Settings(BaseSettings):
         scheme = "https" if self.http.tls_cert else "http"
         host = "127.0.0.1" if self.http.host in {"0.0.0.0", "::"} else self.http.host
         return (self.http.public_url or f"{scheme}://{host}:{self.http.port}").rstrip("/")
+
+
+class SecretFiles(PydanticBaseSettingsSource):
+    """Secrets in files, as containers and systemd hand them over: they show on no process list."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        """Not used: all secrets are read at once."""
+        return None, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        """Return the secrets whose files the environment names.
+
+        Raises:
+            ConfigError: If a file cannot be read or is empty.
+        """
+        found: dict[str, Any] = {}
+        for name in SECRETS:
+            variable = f"{PREFIX}{name}_FILE"
+            if not os.environ.get(variable):
+                continue
+            place = found
+            *outer, last = name.lower().split("__")
+            for key in outer:
+                place = place.setdefault(key, {})
+            place[last] = _secret(variable, Path(os.environ[variable]))
+        return found
+
+
+def _secret(variable: str, path: Path) -> str:
+    try:
+        text = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as exc:
+        reason = exc.strerror if isinstance(exc, OSError) else "it is no text"
+        raise ConfigError(f"cannot read the secret: {reason}", path=path, key=variable) from exc
+    if not text:
+        raise ConfigError("the file is empty", path=path, key=variable, hint="one line with the secret")
+    return text

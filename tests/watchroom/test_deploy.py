@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from watchroom.cli import _parser
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -55,3 +57,17 @@ def test_demo_containers_find_each_other() -> None:
     modbus = set(re.findall(r"tcp: ([0-9.]+:\d+)", text))
     assert modbus == set(simulators) == set(gateway) - {"127.0.0.1:1883"}
     assert all(value.startswith("simulators:") for key, value in gateway.items() if key in modbus)
+
+
+@pytest.mark.parametrize("unit", sorted((ROOT / "deploy" / "systemd").iterdir()), ids=lambda path: path.name)
+def test_systemd_units_restart_and_keep_secrets_in_files(unit: Path) -> None:
+    """A service comes back by itself, has no rights it does not need, and shows no secret on the process list."""
+    keys = [line.partition("=") for line in unit.read_text().splitlines() if "=" in line and not line.startswith("#")]
+    values = {key: value for key, _, value in keys}
+    assert values["Restart"] == "always"
+    assert (values["NoNewPrivileges"], values["ProtectSystem"], values["DynamicUser"]) == ("yes", "strict", "yes")
+    named = [item for key, _, value in keys if key == "Environment" for item in value.split()]
+    assert named
+    assert all(item.partition("=")[0].endswith("_FILE") and "=%d/" in item for item in named)
+    command = values["ExecStart"].split()
+    assert _parser().parse_args(command[1:]).handler is not None

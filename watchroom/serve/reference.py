@@ -27,7 +27,8 @@ _SETTINGS_HEAD = """\
 # Settings
 
 Command line over environment over default. Each setting is one environment variable; `watchroom COMMAND --help` lists
-what the command line can say. Secrets are read from the environment only, and stand neither in files nor in logs.
+what the command line can say. A secret stands in its variable or, better, in a file that the variable with `_FILE` at
+its end names (`WATCHROOM_KEY_FILE=/run/secrets/key`); it is never logged.
 """
 _FILES_HEAD = """\
 # Site files
