@@ -29,11 +29,18 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def until(what: str, condition: Callable[[], T], *, within_s: float = 30.0, every_s: float = 0.02) -> T:
+def until(
+    what: str,
+    condition: Callable[[], T],
+    *,
+    within_s: float = 30.0,
+    every_s: float = 0.02,
+    facts: Callable[[], object] | None = None,
+) -> T:
     """Return the condition's first true result.
 
     Raises:
-        AssertionError: If it does not come in time; says what was waited for.
+        AssertionError: If it does not come in time; says what was waited for, and the facts if any are asked for.
     """
     deadline = time.monotonic() + within_s
     while True:
@@ -41,7 +48,8 @@ def until(what: str, condition: Callable[[], T], *, within_s: float = 30.0, ever
         if result:
             return result
         if time.monotonic() > deadline:
-            raise AssertionError(f"waited {within_s:g} s in vain for: {what}")
+            told = "" if facts is None else f"; {facts()}"
+            raise AssertionError(f"waited {within_s:g} s in vain for: {what}{told}")
         time.sleep(every_s)
 
 

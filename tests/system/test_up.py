@@ -32,8 +32,13 @@ def test_everything_is_live(up: tuple[Room, Process]) -> None:
     assert set(children_of(process.pid)) == CHILDREN
     until("12 gateways are online", lambda: sum(item["is_online"] for item in room.items("/gateways")) == 12)
     for key in ("WP-01/outlet_pressure", "EL-3-1/floor", "FP-01/zone16_state", "PM-01/power", "DR-S1/contact"):
-        until(f"{key} is good", partial(_is_good, room, key))
+        until(f"{key} is good", partial(_is_good, room, key), within_s=60, every_s=0.2, facts=partial(_seen, room, key))
     assert room.get("/site")["is_simulated"] is True
+
+
+def _seen(room: Room, key: str) -> object:
+    gateways = [(item["id"], item["is_online"], item["reason"]) for item in room.items("/gateways")]
+    return room.values().get(key), gateways
 
 
 def _is_good(room: Room, key: str) -> bool:
