@@ -77,6 +77,11 @@ class Chunk:
         marks.append(complete_ms)
 
     @property
+    def count(self) -> int:
+        """How many samples there are."""
+        return sum(len(part[1]) for part in self.parts)
+
+    @property
     def has_marks(self) -> bool:
         """Whether any watermark rose."""
         return bool(self._marks)

@@ -18,6 +18,7 @@ I8 = NDArray[np.int8]
 LEVELS = ("LL", "HH", "L", "H", "")
 """In the order in which an active one stands for its row."""
 _ABOVE = {"HH", "H"}
+_BITS, _IN = int(Op.BITS), int(Op.IN)
 
 
 def conditions_of(row: RuleRow) -> list[tuple[str, StateTest]]:
@@ -38,8 +39,11 @@ class Comparisons:
     def __init__(self, tests: Sequence[StateTest]) -> None:
         width = max([len(test.values) for test in tests], default=0) or 1
         self._op: NDArray[np.int8] = np.array([test.op for test in tests], np.int8)
-        self._limit: F64 = np.array([test.limit for test in tests], float)
-        self._inside: F64 = np.array([_inside(test) for test in tests], float)
+        # turned over for BELOW, so that one comparison serves both
+        self._sign: F64 = np.array([-1.0 if test.op is Op.BELOW else 1.0 for test in tests])
+        self._limit: F64 = self._sign * np.array([test.limit for test in tests], float)
+        self._inside: F64 = self._sign * np.array([_inside(test) for test in tests], float)
+        self._is_discrete: Bools = np.array([test.op >= Op.BITS for test in tests], bool)
         self._mask: I64 = np.array([test.mask for test in tests], np.int64)
         self._values: F64 = np.full((len(tests), width), np.nan)
         for i, test in enumerate(tests):
@@ -47,16 +51,16 @@ class Comparisons:
 
     def verdicts(self, test: Ints, value: F64) -> I8:
         """Return 1 pass, -1 fail, 0 in the deadband or NaN; shape (n,) as both inputs."""
-        op, limit, inside = self._op[test], self._limit[test], self._inside[test]
-        passed = np.where(op == Op.ABOVE, value > limit, value < limit)
-        failed = np.where(op == Op.ABOVE, value <= inside, value >= inside)
-        other = op >= Op.BITS
-        if other.any():
-            rest = np.flatnonzero(other)
-            hit = self._discrete(op[rest], test[rest], value[rest])
+        signed = value * self._sign[test]
+        passed, failed = signed > self._limit[test], signed <= self._inside[test]
+        rest = self._is_discrete[test].nonzero()[0]
+        if len(rest):
+            hit = self._discrete(self._op[test[rest]], test[rest], value[rest])
             passed[rest], failed[rest] = hit, ~hit
-        verdict = passed.astype(np.int8) - failed.astype(np.int8)
-        verdict[np.isnan(value)] = 0
+        verdict: I8 = passed.view(np.int8) - failed.view(np.int8)
+        is_nan = value != value
+        if is_nan.any():
+            verdict[is_nan] = 0
         return verdict
 
     def _discrete(self, op: I8, test: Ints, value: F64) -> Bools:
@@ -64,7 +68,7 @@ class Comparisons:
         whole[np.isnan(whole)] = 0.0
         bits = (whole.astype(np.int64) & self._mask[test]) != 0
         member = (value[:, None] == self._values[test]).any(axis=1)
-        result: Bools = np.where(op == Op.BITS, bits, member == (op == Op.IN))
+        result: Bools = np.where(op == _BITS, bits, member == (op == _IN))
         return result
 
 
@@ -163,20 +167,6 @@ class Conditions:
         ends = np.cumsum(counts)
         flat = np.arange(len(position)) - np.repeat(ends - counts, counts) + np.repeat(low, counts)
         return position, self._linked[flat], self._linked_guard[flat]
-
-    def refresh_clean(self, touched: Ints, signals: SignalTable, usable: Bools) -> None:
-        """Say for the signals of some conditions, and for some signals, whether samples in their band change nothing.
-
-        Args:
-            touched: Numbers of signals, shape (n,).
-            signals: The table to update.
-            usable: Whether each one's newest sample is usable, shape (n,).
-        """
-        position, condition, _ = self.users(touched)
-        busy = self.cond[condition] | self.act[condition] | (self.hyst[condition] > 0)
-        is_busy = np.zeros(len(touched), bool)
-        np.logical_or.at(is_busy, position, busy)
-        signals.is_clean[touched] = usable & ~is_busy & ~signals.is_tracked[touched]
 
     def names(self) -> list[str]:
         """Return ``row key#level`` of each condition."""

@@ -1,13 +1,15 @@
 """The judge: journal records in, transitions of alarm rows out. Pure but for the birth store it reads.
 
-The journal is judged in *chunks* that end at ticks (where health is judged), where a gateway's clock steps and where a
-gateway becomes simulated or real. What comes out depends on the journal alone, not on how it was fed.
+The journal is judged in *chunks* that end at ticks (where health is judged), where a gateway's clock steps, where a
+gateway becomes simulated or real, and when they are large. What comes out depends on the journal alone, not on how it
+was fed.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -22,25 +24,32 @@ from alarms.late import LateLane
 from alarms.levels import RowChange, RowLevels
 from alarms.rows import RuleRow
 from alarms.rules import RuleSet
-from alarms.runs import Items, judge_runs
 from alarms.sequences import SequenceJudge
-from alarms.sifting import Sieve, numbers_of
-from alarms.signal_table import I64, IS_USABLE, NEVER, Ints, SignalTable
+from alarms.sifting import Sieve
+from alarms.signal_table import NEVER, SignalTable
+from alarms.steps import DEEP, Steps
 from watchroom.births import BirthStore
 from watchroom.errors import StateError
 from watchroom.journal import Record, is_tick
+
+CHUNK_SAMPLES: Final = 30_000
+"""Samples judged at once: enough to hide the cost of a call, few enough for the processor's cache."""
 
 
 class Evaluator:
     """Judges the records of one site in journal order.
 
+    Attributes:
+        judging_s: Seconds the last `evaluate` spent on judging samples, without decoding frames and without ticks.
+
     Args:
         ruleset: The site's rules.
         births: Explains the aliases of frames.
         site_id: The site.
+        deep: Samples of one signal in a chunk from which whole runs are judged instead of step by step.
     """
 
-    def __init__(self, ruleset: RuleSet, births: BirthStore, site_id: str) -> None:
+    def __init__(self, ruleset: RuleSet, births: BirthStore, site_id: str, *, deep: int = DEEP) -> None:
         self._ruleset = ruleset
         self._table = SignalTable(key for row in ruleset.rows for key in row.signals)
         for row in ruleset.rows:
@@ -49,6 +58,7 @@ class Evaluator:
         self._lanes = Lanes()
         self._conditions = Conditions(ruleset.rows, self._table)
         self._levels = RowLevels(self._conditions)
+        self._steps = Steps(self._conditions, self._table, self._lanes, deep=deep)
         self._late = LateLane(self._conditions)
         self._health = HealthJudge(
             ruleset.rows,
@@ -64,6 +74,7 @@ class Evaluator:
         self._order = {row.key: i for i, row in enumerate(ruleset.rows)}
         self._records: list[Record] = []
         self._offset = -1
+        self.judging_s = 0.0
 
     @property
     def counters(self) -> dict[str, int]:
@@ -77,6 +88,7 @@ class Evaluator:
     def evaluate(self) -> Judged:
         """Judge everything fed since the last call."""
         judged = Judged()
+        self.judging_s = 0.0
         records, self._records = self._records, []
         chunk = self._new_chunk()
         for record in records:
@@ -94,6 +106,9 @@ class Evaluator:
                 self._restart_clock(self._intake.turn(record.gateway, frame.header), frame.header.complete_ms)
                 chunk = self._new_chunk()
             self._intake.add(chunk, record, frame)
+            if chunk.count >= CHUNK_SAMPLES:
+                self._judge(chunk, judged)
+                chunk = self._new_chunk()
         self._judge(chunk, judged)
         return judged
 
@@ -106,10 +121,12 @@ class Evaluator:
         """Judge one chunk and append what comes out."""
         if not chunk.offset:
             return
+        started = time.perf_counter()
         samples = chunk.samples()
         fresh, late = (_no_samples(), _no_samples()) if samples is None else self._sieve.sift(samples)
         changes = self._judge_conditions(chunk, fresh)
         rows = self._conditions.rows
+        # these come in order; the order of rows among the conditions is that of the rule set
         found = [(change, rows[change.row]) for change in changes]
         events = self._intake.events(chunk)
         if len(late.signal):
@@ -118,37 +135,14 @@ class Evaluator:
         sequences = self._sequences.judge(chunk, fresh=fresh, late=late, events=events)
         found += [(change, self._sequences.rows[change.row]) for change in sequences]
         judged.events += events
-        for change, row in self._sorted(found):
+        for change, row in self._sorted(found) if sequences else found:
             offset, arrived_ms = chunk.offset[change.record], chunk.arrived_ms[change.record]
             judged.transitions.append(self._transition(change, row, offset=offset, arrived_ms=arrived_ms))
+        self.judging_s += time.perf_counter() - started
 
     def _judge_conditions(self, chunk: Chunk, fresh: Samples) -> list[RowChange]:
-        state, table = self._conditions, self._table
-        position, condition, is_guard = state.users(fresh.signal)
-        order = np.lexsort((fresh.time_ms[position], fresh.record[position], condition))
-        position, condition, is_guard = position[order], condition[order], is_guard[order]
-        value = fresh.value[position]
-        items = Items(
-            condition=condition,
-            record=fresh.record[position],
-            time_ms=fresh.time_ms[position],
-            is_guard=is_guard,
-            value=value,
-            quality=fresh.quality[position],
-            is_usable=IS_USABLE[fresh.quality[position]] & ~np.isnan(value),
-        )
-
-        def crossing(signal: Ints, time_ms: I64) -> I64:
-            return chunk.crossed(table.lane[signal], time_ms)
-
-        matured = judge_runs(state, items, crossing=crossing, stale_ms=table.stale_ms)
-        touched = numbers_of(fresh)
-        if len(matured.condition):
-            touched = np.union1d(touched, state.signal[matured.condition])
-        if len(touched):
-            usable = IS_USABLE[table.quality[touched]] & ~np.isnan(table.value[touched])
-            state.refresh_clean(touched, table, usable)
-        return list(self._levels.apply(matured)) if len(matured.condition) else []
+        matured = self._steps.judge(chunk, fresh)
+        return list(self._levels.apply(matured)) if matured is not None else []
 
     def _tick(self, record: Record, judged: Judged) -> None:
         changes: list[tuple[RowChange, RuleRow, tuple[str, ...]]] = []
@@ -209,6 +203,7 @@ class Evaluator:
         state.since[is_mine & (state.cond != state.act)] = now_ms
         state.item_ms[is_mine] = NEVER
         state.usable_ms[is_mine] = NEVER
+        self._steps.reload()
 
     def checkpoint(self) -> bytes:
         """Return the whole state.
@@ -253,6 +248,7 @@ class Evaluator:
         self._health.load(content["health"])
         self._sequences.load(content["sequences"])
         self._levels.reload()
+        self._steps.reload()
         self._intake.forget()
         self._offset = content["offset"]
         if content["rules"] != self._ruleset.version:

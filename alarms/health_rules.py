@@ -49,6 +49,7 @@ class HealthJudge:
         self._table, self._lanes = table, lanes
         self._numbers = {equipment: i for i, equipment in enumerate(expected)}
         self._equipment: list[int] = []
+        self._known: Ints = np.zeros(0, np.intp)
         self._gateway_of = {equipment: gateway for gateway, equipment in gateways.items()}
         for gateway in gateways:
             lanes.gateway(gateway)
@@ -136,7 +137,9 @@ class HealthJudge:
         keys = self._table.keys
         while len(self._equipment) < len(keys):
             self._equipment.append(self._numbers.get(keys[len(self._equipment)].partition("/")[0], -1))
-        return np.array(self._equipment, np.intp)
+        if len(self._known) < len(keys):
+            self._known = np.array(self._equipment, np.intp)
+        return self._known
 
     def _flags(self) -> dict[str, Bools]:
         table, n = self._table, len(self._table)

@@ -149,6 +149,7 @@ class Intake:
 
     def _announce(self, gateway: int, birth: Birth, numbers: Ints) -> None:
         table = self._table
+        table.births += 1
         gone = np.setdiff1d(np.flatnonzero(table.gateway == gateway), numbers)
         table.lane[gone], table.gateway[gone] = -1, -1
         table.gateway[numbers] = gateway

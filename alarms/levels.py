@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from operator import itemgetter
+from typing import NamedTuple
 
 from alarms.conditions import LEVELS, Conditions
 from alarms.judged import Change
@@ -14,8 +15,7 @@ NORMAL = "-"
 _RANK = {"LL": 2, "HH": 2, "L": 1, "H": 1, "": 1}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RowChange:
+class RowChange(NamedTuple):
     """One change of a row; ``level`` is the new level, for a CLEAR the one it left."""
 
     row: int
@@ -43,6 +43,7 @@ class RowLevels:
         for members in self._of_row:
             members.sort(key=lambda condition: LEVELS.index(state.level[condition]))
         self._active = [bool(active) for active in state.act]
+        self._row = state.row.tolist()
 
     def reload(self) -> None:
         """Take over what the conditions say, after a restore."""
@@ -54,29 +55,31 @@ class RowLevels:
             zip(
                 matured.record.tolist(),
                 matured.event_ms.tolist(),
-                self._state.row[matured.condition].tolist(),
+                [self._row[condition] for condition in matured.condition.tolist()],
                 matured.condition.tolist(),
                 matured.is_active.tolist(),
                 matured.value.tolist(),
                 matured.quality.tolist(),
                 strict=True,
             ),
-            key=lambda item: item[:4],
+            key=itemgetter(0, 1, 2, 3),
         )
         for i, (record, event_ms, row, condition, is_active, value, quality) in enumerate(order):
             self._active[condition] = is_active
-            if i + 1 < len(order) and order[i + 1][:3] == (record, event_ms, row):
+            if i + 1 < len(order) and order[i + 1][2] == row and order[i + 1][:2] == (record, event_ms):
                 continue  # levels that change at one moment are one change
             change = self._change(row)
             if change is not None:
                 kind, level = change
-                yield RowChange(
-                    row=row, kind=kind, level=level, event_ms=event_ms, record=record, value=value, quality=quality
-                )
+                yield RowChange(row, kind, level, event_ms, record, value, quality)
 
     def _change(self, row: int) -> tuple[Change, str] | None:
         old = self._state.row_level[row]
-        new = next((self._state.level[c] for c in self._of_row[row] if self._active[c]), NORMAL)
+        new, level, active = NORMAL, self._state.level, self._active
+        for condition in self._of_row[row]:
+            if active[condition]:
+                new = level[condition]
+                break
         if new == old:
             return None
         self._state.row_level[row] = new

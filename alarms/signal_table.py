@@ -50,6 +50,7 @@ class SignalTable:
         is_clean: No condition of the signal is set or pending: samples in the band change nothing.
         is_tracked: Every sample matters (guards, inputs of sequences): never skipped.
         is_stale: As of the last tick.
+        births: Grows whenever the lanes of signals may have changed.
     """
 
     time_ms: I64
@@ -68,6 +69,7 @@ class SignalTable:
         self.keys: list[str] = []
         self._index: dict[str, int] = {}
         self._capacity = 0
+        self.births = 0
         self._grow(64)
         for key in keys:
             self.number(key)
@@ -109,3 +111,4 @@ class SignalTable:
         numbers = np.array([self.number(key) for key in keys], np.intp)
         for name, column in columns.items():
             getattr(self, name)[numbers] = column
+        self.births += 1

@@ -37,6 +37,7 @@ class One:
     usable_ms: int = NEVER
     value: float = math.nan
     born: int = -1
+    number: int = -1
     matured: list[tuple[int, bool]] = field(default_factory=list)
 
     def due(self) -> int:
@@ -98,11 +99,20 @@ class Reference:
             for level, test in conditions_of(row):
                 self.conditions.append(One(row, level, test, guard=-1 if row.guard else 1))
         self.number = {key: i for i, key in enumerate(keys)}
+        self.row_number = {row.key: i for i, row in enumerate(rows)}
+        self.users: dict[str, list[One]] = {}
+        self.of_row: dict[str, list[One]] = {}
+        for at, one in enumerate(self.conditions):
+            one.number = at
+            self.of_row.setdefault(one.row.key, []).append(one)
+            for key in {one.test.signal} | ({one.row.guard.signal} if one.row.guard else set()):
+                self.users.setdefault(key, []).append(one)
         self.last: dict[str, int] = {}
         self.complete: dict[tuple[str, int], int] = {}
         self.lane_of: dict[str, tuple[str, int]] = {}
         self.stale: dict[str, int] = {}
         self.seen: set[tuple[str, int]] = set()
+        self.births_seen: set[tuple[str, int, int]] = set()
         self.level: dict[str, str] = {row.key: "" for row in rows}
         self.is_active: dict[str, bool] = {row.key: False for row in rows}
         self.told: list[Told] = []
@@ -118,9 +128,11 @@ class Reference:
         self.seen.add((record.gateway, header.seq))
         birth = self.births.get(SITE, record.gateway, header.epoch, header.schema)
         assert birth is not None
-        for spec in birth.signals:
-            self.lane_of[spec.key] = (record.gateway, int(spec.lane))
-            self.stale[spec.key] = round(spec.max_silence_s * 1500)
+        if (record.gateway, header.epoch, header.schema) not in self.births_seen:
+            self.births_seen.add((record.gateway, header.epoch, header.schema))
+            for spec in birth.signals:
+                self.lane_of[spec.key] = (record.gateway, int(spec.lane))
+                self.stale[spec.key] = round(spec.max_silence_s * 1500)
         rows = [
             (int(t), birth.signals[int(a)].key, float(v), int(q))
             for a, t, v, q in zip(frame.alias, frame.time_ms, frame.value, frame.quality, strict=True)
@@ -131,7 +143,7 @@ class Reference:
                 self.last[key] = time_ms
                 accepted.append((time_ms, self.number.get(key, -1), key, value, quality))
         for time_ms, _, key, value, quality in sorted(accepted, key=lambda item: item[:2]):
-            for one in self.conditions:
+            for one in self.users.get(key, ()):
                 if one.test.signal == key:
                     one.sample(time_ms, value, quality, is_guard=False, offset=record.offset)
                 if one.row.guard is not None and one.row.guard.signal == key:
@@ -149,18 +161,20 @@ class Reference:
 
     def _tell(self, offset: int) -> None:
         changes = [
-            (event_ms, self.rows.index(one.row), i, is_active)
+            (event_ms, self.row_number[one.row.key], i, is_active)
             for i, one in enumerate(self.conditions)
             for event_ms, is_active in one.matured
         ]
         changes.sort(key=lambda item: item[:3])
+        if not changes:
+            return
         state = {i: self._before(one) for i, one in enumerate(self.conditions)}
         for at, (event_ms, row_number, i, is_active) in enumerate(changes):
             state[i] = is_active
             if at + 1 < len(changes) and changes[at + 1][:2] == (event_ms, row_number):
                 continue
             row = self.rows[row_number]
-            active = [one.level for j, one in enumerate(self.conditions) if one.row is row and state[j]]
+            active = [one.level for one in self.of_row[row.key] if state[one.number]]
             new = next((level for level in LEVELS if level in active), None)
             old = self.level[row.key] if self.is_active[row.key] else None
             if new == old:

@@ -463,3 +463,42 @@ def test_sampling_does_not_matter(tmp_path: Path) -> None:
         dense += [(t, value) for t in range(time, end, 250)]
     assert frames_of(dense, tmp_path / "dense") == frames_of(course, tmp_path / "sparse")
     assert frames_of(course, tmp_path / "again") == [("RAISE", 5000), ("CLEAR", 13_000), ("RAISE", 32_000)]
+
+
+@pytest.mark.parametrize("deep", [1, 1 << 30])
+def test_sample_behind_its_watermark_is_decided_at_once(tmp_path: Path, deep: int) -> None:
+    """A sample that its lane had already claimed to be complete beyond is proven by that claim, whatever comes next."""
+    judge = Judge(tmp_path, row(on=1000))
+    judge.evaluator = Evaluator(rules(row(on=1000)), judge.plant.births, SITE, deep=deep)
+    judge.values((0, 0.0))
+    judge.plant.beat("g", 5000)
+    assert judge.told() == []
+    judge.plant.samples((X, 3000, 11.0), complete=0)
+    assert judge.told() == [("RAISE", 4000)]
+
+
+def test_pulse_of_50_ms_always_raises(tmp_path: Path) -> None:
+    """A contact that closes for 50 ms raises and clears, whether its samples come together or in several frames."""
+    pulse = [(1000, 0.0), (2000, 11.0), (2050, 0.0), (3000, 0.0)]
+    together = Judge(tmp_path / "a", row())
+    together.plant.samples(*((X, time, value) for time, value in pulse))
+    apart = Judge(tmp_path / "b", row())
+    apart.values(*pulse)
+    for judge in (together, apart):
+        assert judge.told() == [("RAISE", 2000), ("CLEAR", 2050)]
+
+
+def test_large_backlog_is_judged_in_parts(tmp_path: Path) -> None:
+    """Ten thousand samples of one signal in one batch give the same alarms as one at a time."""
+    judge = Judge(tmp_path, row(on=1500, off=700))
+    wave = [(100 * i, 11.0 if i % 40 < 25 else 5.0) for i in range(10_000)]
+    for start in range(0, len(wave), 1000):
+        judge.plant.samples(*((X, time, value) for time, value in wave[start : start + 1000]))
+    at_once = judge.told()
+    one_by_one = Evaluator(rules(*judge.rows), judge.plant.births, SITE, deep=1 << 30)
+    result = []
+    for record in judge.plant.records:
+        one_by_one.feed(record)
+        result += [(str(t.kind), t.event_ms - T0) for t in one_by_one.evaluate().transitions]
+    assert at_once == result
+    assert len(at_once) == 2 * 250
