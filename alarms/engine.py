@@ -106,7 +106,8 @@ class AlarmEngine:
         self._make_judge = make_judge or (lambda: Evaluator(ruleset, births, site.id))
         self._evaluator = self._make_judge()
         channels = active_channels(site.channels, os.environ)
-        self._committer = Committer(site, database, channels=channels, now_ms=now_ms)
+        feeds = _feeds_of(births, site.id)
+        self._committer = Committer(site, database, channels=channels, now_ms=now_ms, ruleset=ruleset, feeds=feeds)
         self._set_aside = SetAside(self._committer, folder, disk)
         self._checkpoint = CheckpointFile(folder / f"{site.id}.checkpoint", disk)
         self._figures = Figures(registry)
@@ -115,7 +116,7 @@ class AlarmEngine:
         self._failure: BaseException | None = None
         self._state, self._problem = "starting", ""
         self._backlog = Judged()
-        self._offset = self._committed = 0
+        self._offset = self._committed = self._judged_ms = 0
         self._position_at = self._checkpoint_at = self._retry_at = 0.0
         self._failed = 0
 
@@ -176,6 +177,7 @@ class AlarmEngine:
             "set_aside": self._set_aside.count,
             **self._figures.scan.facts("scan"),
             **self._figures.commit.facts("commit"),
+            "flood": self._committer.flood(),
             "rules": len(self._ruleset.rows),
             "rules_version": self._ruleset.version,
         }
@@ -261,7 +263,7 @@ class AlarmEngine:
             self._figures.transitions.labels(transition.kind.value).inc()
         self._backlog.transitions += judged.transitions
         self._backlog.events += judged.events
-        self._offset = records[-1].offset + 1
+        self._offset, self._judged_ms = records[-1].offset + 1, records[-1].arrived_ms
 
     def _has_backlog(self) -> bool:
         return bool(self._backlog.transitions or self._backlog.events)
@@ -337,7 +339,7 @@ class AlarmEngine:
                 self._apply_commands()
                 if now - timed >= POSITION_S:
                     timed = now
-                    self._tell(self._locked(self._committer.pass_time))
+                    self._tell(self._locked(self._pass_time))
                 if now - trimmed >= TRIM_S:
                     trimmed = now
                     self._locked(self._committer.trim)
@@ -347,6 +349,11 @@ class AlarmEngine:
             except BaseException as exc:
                 self._failure = exc
                 return
+
+    def _pass_time(self) -> int:
+        # shelves end in the order of the data: while records wait to be judged, only up to the last one judged
+        is_behind = self._committed < self._journal.end(self._site.id)
+        return self._committer.pass_time(self._judged_ms if is_behind and self._judged_ms else None)
 
     def _apply_commands(self) -> None:
         while True:
@@ -372,3 +379,17 @@ class AlarmEngine:
         except StoreError as exc:
             log.warning("stopped without a fresh checkpoint", problem=str(exc))
         self._state = "stopped"
+
+
+def _feeds_of(births: BirthStore, site: str) -> Callable[[], dict[str, set[str]]]:
+    """Return what tells which gateways bring the signals of each piece of equipment, by their newest births."""
+
+    def feeds() -> dict[str, set[str]]:
+        newest = {birth.gateway: birth for birth in births.all(site)}
+        found: dict[str, set[str]] = {}
+        for gateway, birth in newest.items():
+            for spec in birth.signals:
+                found.setdefault(spec.key.partition("/")[0], set()).add(gateway)
+        return found
+
+    return feeds

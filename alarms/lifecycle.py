@@ -21,10 +21,18 @@ class State(StrEnum):
     RTNUN = "RTNUN"
     LUNACK = "LUNACK"
     LACKED = "LACKED"
+    SHLVD = "SHLVD"
+    DSUPR = "DSUPR"
+    OOSRV = "OOSRV"
+
+    @property
+    def is_hidden(self) -> bool:
+        """Whether an overlay hides the alarm: shelved, suppressed by design, out of service."""
+        return self in (State.SHLVD, State.DSUPR, State.OOSRV)
 
     @property
     def is_active(self) -> bool:
-        """Whether the condition is true now."""
+        """Whether the condition is true now; nothing is said about a hidden one."""
         return self in (State.UNACK, State.ACKED)
 
 
@@ -91,7 +99,7 @@ def step(state: State, event: Step, *, is_latching: bool) -> Outcome:
     Raises:
         StateError: If this state rejects the event; codes ``alarm.already_active``, ``alarm.not_active``,
             ``alarm.already_acked``, ``alarm.nothing_to_ack``, ``alarm.still_active``, ``alarm.not_acked``,
-            ``alarm.nothing_to_reset``.
+            ``alarm.nothing_to_reset``, ``alarm.hidden``.
     """
     state, event = State(state), Step(event)
     outcome = _CLEARED.get((state, is_latching)) if event is Step.CLEAR else _TABLE.get((state, event))
@@ -101,6 +109,8 @@ def step(state: State, event: Step, *, is_latching: bool) -> Outcome:
 
 
 def _refusal(state: State, event: Step) -> str:
+    if state.is_hidden:
+        return "alarm.hidden"
     if event is Step.RAISE:
         return "alarm.already_active"
     if event is Step.ACK:

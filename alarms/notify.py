@@ -1,4 +1,4 @@
-"""Messages about new tickets, sent through Apprise to the channels of the site files.
+"""Messages about new tickets and unattended alarms, sent through Apprise to the channels of the site files.
 
 The rows of table ``message`` are written in the ticket's own transaction, one for each ticket and channel. The
 notifier claims a row before it sends, so a crash sends a message late rather than never.
@@ -124,7 +124,8 @@ class Notifier:
         if channel is None:
             raise LinkError("the channel has no address")
         sender = self._sender(row["channel"], self._environ[channel.url_env])
-        body = f"{row['body']}\n{self._public_url}/tickets/{row['ticket_id']}"
+        path = row["path"] or f"/tickets/{row['ticket_id']}"
+        body = f"{row['body']}\n{self._public_url}{path}"
         if not sender.notify(title=row["title"], body=body):
             raise LinkError("the service did not take it")
 

@@ -10,12 +10,16 @@ from typing import Any, Final
 from sqlalchemy import Connection, Select, bindparam, select, update
 
 from alarms.chain import first_break, link
+from alarms.covering import SYSTEM, Covers, quiet_row
 from alarms.feed import Turn
 from alarms.judged import Change, Transition
-from alarms.lifecycle import State, Step, step
+from alarms.lifecycle import State, Step
+from alarms.memory import Memory, Overlay
+from alarms.overlays import Cover, Effect, Standing, advance
 from alarms.rules import RuleRow
-from alarms.ticket_clock import ClockKind
 from alarms.ticket_opening import CHUNK, TicketOrder
+from alarms.ticket_orders import orders_of
+from alarms.timers import timer_ms
 from watchroom.database.tables import alarm, alarm_event, position
 from watchroom.errors import StateError
 
@@ -34,6 +38,10 @@ _CHANGED: Final = (
     "limit",
     "title",
     "detail",
+    "overlay",
+    "cause",
+    "timer_ms",
+    "realarms",
 )
 # statements of every transition are made once: making one costs more than running it
 _INSERT_ALARM: Final = alarm.insert()
@@ -60,17 +68,29 @@ class AlarmRows:
         rows: Keys of the rule rows concerned.
         ids: Occurrences that may be there already.
         places: Equipment id -> place, for tickets.
+        memory: Overlays, parents and first-up groups; kept from turn to turn by the engine.
     """
 
     def __init__(
-        self, turn: Turn, rows: Iterable[str], *, ids: Iterable[str] = (), places: Mapping[str, str] | None = None
+        self,
+        turn: Turn,
+        rows: Iterable[str],
+        *,
+        ids: Iterable[str] = (),
+        places: Mapping[str, str] | None = None,
+        memory: Memory | None = None,
     ) -> None:
-        self._turn, self._places = turn, places or {}
-        self._live = {row["row"]: row for row in _select(turn, _LIVE_OF_ROWS, rows)}
+        self._turn, self._places, self.memory = turn, places or {}, memory or Memory()
+        self.covers = Covers(self)
+        wanted = set(rows)
+        children = self.memory.parents.children
+        wanted |= {child for row in wanted & children.keys() for child in children[row]}
+        self._live = {row["row"]: row for row in _select(turn, _LIVE_OF_ROWS, wanted)}
         self._known = {row["id"] for row in _select(turn, _OF_IDS, ids)}
         self._new: dict[str, dict[str, Any]] = {}
         self._old: dict[str, dict[str, Any]] = {}
         self._events: list[dict[str, Any]] = []
+        self._moved: dict[str, str] = {}
         self.orders: list[TicketOrder] = []
         self.ignored = 0
 
@@ -88,7 +108,7 @@ class AlarmRows:
             self._reject(current, transition, "alarm.late")
             return
         try:
-            outcome = step(State(current["state"]), Step(transition.kind), is_latching=current["is_latching"])
+            effect = advance(self.standing(current), Step(transition.kind), is_latching=current["is_latching"])
         except StateError as exc:
             self._reject(current, transition, exc.code)
             return
@@ -96,11 +116,13 @@ class AlarmRows:
             current |= {"is_active": False, "cleared_ms": transition.event_ms}
         else:
             current |= _measured(transition)
-        self._enter(current, outcome.state)
+        self.enter(current, effect)
         self._record(current, transition)
-        if outcome.annunciate:
-            current |= {"acked_ms": None, "acked_by": None}
-            self._order(current, transition)
+        if effect.annunciate:
+            current |= {"acked_ms": None, "acked_by": None, "realarms": 0}
+            self.order(current, transition.row)
+        if transition.kind is Change.CLEAR:
+            self.covers.release_children(transition.row.key, at_ms=transition.event_ms)
 
     def act(
         self,
@@ -114,23 +136,33 @@ class AlarmRows:
     ) -> str | None:
         """Take an operator's or the system's action on a live occurrence; return why it was refused, None if done."""
         try:
-            outcome = step(State(current["state"]), kind, is_latching=current["is_latching"])
+            effect = advance(self.standing(current), kind, is_latching=current["is_latching"])
         except StateError as exc:
-            self._event(current, kind, at_ms=at_ms, user=user, comment=comment, refusal=exc.code)
+            self.event(current, kind, at_ms=at_ms, user=user, comment=comment, refusal=exc.code)
             return exc.code
         if kind is Step.ACK:
             current |= {"acked_ms": at_ms, "acked_by": user}
         elif kind is Step.CLEAR:
             current |= {"is_active": False, "cleared_ms": at_ms}
-        self._enter(current, outcome.state)
-        self._event(current, kind, at_ms=at_ms, user=user, comment=comment, reason=reason)
+        elif kind is Step.REALARM:
+            current |= {"realarms": current["realarms"] + 1, "acked_ms": None, "acked_by": None}
+        self.enter(current, effect)
+        self.event(current, kind, at_ms=at_ms, user=user, comment=comment, reason=reason)
+        if kind is Step.CLEAR:
+            self.covers.release_children(current["row"], at_ms=at_ms)
         return None
 
+    def note(self, current: dict[str, Any], kind: str, *, at_ms: int) -> None:
+        """Write into an alarm's journal what the system did because of it; its timer has run out."""
+        current["timer_ms"] = None
+        self._old[current["id"]] = current
+        self.event(current, kind, at_ms=at_ms, user=SYSTEM)
+
     def refuse(
-        self, row: Mapping[str, Any], kind: Step, *, user: str, comment: str | None, at_ms: int, code: str
+        self, row: Mapping[str, Any], kind: Step | Cover, *, user: str, comment: str | None, at_ms: int, code: str
     ) -> None:
         """Note in the journal that an action on an occurrence was refused."""
-        self._event(row, kind, at_ms=at_ms, user=user, comment=comment, refusal=code)
+        self.event(row, kind, at_ms=at_ms, user=user, comment=comment, refusal=code)
 
     def live(self, row: str) -> dict[str, Any] | None:
         """Return the live occurrence of a row."""
@@ -147,7 +179,10 @@ class AlarmRows:
             connection.execute(_UPDATE_ALARM, values)
         if self._events:
             connection.execute(_INSERT_EVENT, self._events)
-        ids = list({**self._new, **self._old})
+        for moved, cause in self._moved.items():
+            connection.execute(update(alarm).where(alarm.c.id == moved).values(cause=cause))
+        self.memory.save(connection, self._turn.site)
+        ids = list({**self._new, **self._old, **self._moved})
         for alarm_id in ids:
             self._turn.changed("alarm", alarm_id)
         return ids
@@ -159,18 +194,53 @@ class AlarmRows:
             self.ignored += 1
             return
         current = self._live.get(row.key)
+        before = self.standing(current) if current is not None else self.standing(quiet_row(row.key))
+        parent = None if before.is_hidden or transition.is_late else self.memory.active_parent(row.key)
+        try:
+            if parent is not None:
+                before = advance(before, Cover.SUPPRESS, is_latching=row.latching).standing
+            effect = advance(before, Step.RAISE, is_latching=row.latching)
+        except StateError as exc:
+            self._reject(current or quiet_row(row.key), transition, exc.code)
+            return
         if current is not None:
-            try:
-                step(State(current["state"]), Step.RAISE, is_latching=current["is_latching"])
-            except StateError as exc:
-                self._reject(current, transition, exc.code)
-                return
             self._supersede(current, transition)
         new = self._row(alarm_id, transition)
+        new["is_chattering"] = self.memory.chatter.note(row.key, transition.event_ms)
         self._known.add(alarm_id)
         self._live[row.key] = self._new[alarm_id] = new
+        if parent is not None:
+            detail = {"suppressed": {"by": SYSTEM, "at_ms": transition.event_ms, "reason": None, "parent": parent}}
+            self.memory.put(Overlay(row=row.key, equipment=row.equipment, standing=effect.standing, detail=detail))
+        self.enter(new, effect)
+        if effect.annunciate:
+            self._join(new)
         self._record(new, transition)
-        self._order(new, transition)
+        if parent is not None:
+            self.event(new, Cover.SUPPRESS, at_ms=transition.event_ms, user=SYSTEM, reason=parent)
+        if effect.annunciate:
+            self.order(new, transition.row)
+        self.covers.suppress_children(row.key, at_ms=transition.event_ms)
+
+    def _join(self, new: dict[str, Any]) -> None:
+        """Take an alarm into its first-up group."""
+        group = self.memory.groups.get(new["equipment"])
+        if group is None or new["class_"] == "communication":
+            return
+        new["group_"] = group
+        new["cause"], moved = self.memory.first_up.join(group, new["id"], event_ms=new["raised_ms"])
+        for alarm_id in moved:
+            if alarm_id in self._new:
+                self._new[alarm_id]["cause"] = new["cause"]
+            else:
+                self._moved[alarm_id] = new["cause"]
+
+    def standing(self, current: Mapping[str, Any]) -> Standing:
+        """Return where a row stands, with what lies over it."""
+        overlay = self.memory.overlays.get(current["row"])
+        if overlay is not None:
+            return overlay.standing
+        return Standing(core=State(current["state"]), is_active=current["is_active"])
 
     def _row(self, alarm_id: str, transition: Transition) -> dict[str, Any]:
         row = transition.row
@@ -195,50 +265,56 @@ class AlarmRows:
             "cleared_ms": None,
             "acked_ms": None,
             "acked_by": None,
+            "overlay": None,
+            "group_": None,
+            "cause": None,
+            "timer_ms": None,
+            "realarms": 0,
+            "is_chattering": False,
             **_measured(transition),
         }
 
     def _supersede(self, current: dict[str, Any], transition: Transition) -> None:
         # the old occurrence was never seen to its end: it leaves the screens, its journal says why
-        current |= {"is_live": False, "state": State.NORM.value}
+        current |= {"is_live": False, "state": State.NORM.value, "overlay": None, "timer_ms": None}
         self._old[current["id"]] = current
-        self._event(current, "SUPERSEDE", at_ms=transition.event_ms, arrived_ms=transition.arrived_ms)
+        if current["group_"] is not None:
+            self.memory.first_up.leave(current["group_"], current["id"])
+        self.event(current, "SUPERSEDE", at_ms=transition.event_ms, arrived_ms=transition.arrived_ms)
 
-    def _enter(self, current: dict[str, Any], state: State) -> None:
-        current["state"] = state.value
-        if state is State.NORM:
-            current["is_live"] = False
-            self._live.pop(current["row"], None)
-        self._old[current["id"]] = current
-
-    def _order(self, row: Mapping[str, Any], transition: Transition) -> None:
-        policy = transition.row.ticket
-        if policy is None:
+    def enter(self, current: dict[str, Any], effect: Effect) -> None:
+        """Bring an alarm's columns up to an effect."""
+        standing, row = effect.standing, current["row"]
+        current["state"] = standing.shown.value
+        if row in self.memory.overlays and self.memory.overlays[row].standing != standing:
+            self.memory.track(row, standing)
+        if not current["id"]:
             return
-        spans: dict[ClockKind, float | None] = {
-            "accept": policy.sla.accept,
-            "arrive": policy.sla.arrive,
-            "restore": policy.sla.restore,
-        }
-        allowed = {kind: round(span * 1000) for kind, span in spans.items() if span is not None}
-        for type_ in filter(None, (policy.type, policy.also)):
-            self.orders.append(
-                TicketOrder(
-                    alarm_id=row["id"],
-                    type=type_,
-                    priority=row["priority"],
-                    equipment=row["equipment"],
-                    place=self._places.get(row["equipment"]),
-                    fault=transition.row.fault,
-                    title=row["title"],
-                    detail=row["detail"],
-                    is_simulated=row["is_simulated"],
-                    allowed_ms=allowed,
-                )
-            )
+        overlay = self.memory.overlays.get(row)
+        current["overlay"] = overlay.told() if overlay is not None else None
+        current["timer_ms"] = timer_ms(
+            current,
+            standing,
+            at_ms=self._turn.now_ms,
+            annunciated=effect.annunciate,
+            until_ms=overlay.until_ms if overlay is not None else None,
+        )
+        if effect.annunciate:
+            self.memory.flood.note(self._turn.now_ms)
+        if standing.shown is State.NORM:
+            current["is_live"] = False
+            self._live.pop(row, None)
+            if current["group_"] is not None:
+                self.memory.first_up.leave(current["group_"], current["id"])
+        self._old[current["id"]] = current
+
+    def order(self, row: Mapping[str, Any], rule: RuleRow) -> None:
+        """Ask for the tickets of an alarm that was annunciated."""
+        place = self._places.get(row["equipment"])
+        self.orders += orders_of(row, rule, place=place, memory=self.memory, now_ms=self._turn.now_ms)
 
     def _record(self, row: Mapping[str, Any], transition: Transition, *, refusal: str | None = None) -> None:
-        self._event(
+        self.event(
             row,
             transition.kind,
             at_ms=transition.event_ms,
@@ -254,7 +330,7 @@ class AlarmRows:
         self.ignored += 1
         self._record(row, transition, refusal=code)
 
-    def _event(
+    def event(
         self,
         row: Mapping[str, Any],
         kind: str,
@@ -270,6 +346,7 @@ class AlarmRows:
         reason: str | None = None,
         refusal: str | None = None,
     ) -> None:
+        """Append to the alarm journal; a refusal makes it a rejected event."""
         event: dict[str, Any] = {
             "site": self._turn.site,
             "alarm_id": row["id"],
@@ -292,11 +369,11 @@ class AlarmRows:
 
 
 def write_transitions(
-    turn: Turn, transitions: Sequence[Transition], *, places: Mapping[str, str]
+    turn: Turn, transitions: Sequence[Transition], *, places: Mapping[str, str], memory: Memory | None = None
 ) -> tuple[list[str], list[TicketOrder]]:
     """Apply transitions in order; return (changed alarm ids, the tickets they ask for)."""
     ids = [occurrence_id(item.row, item.event_ms) for item in transitions if item.kind is Change.RAISE]
-    rows = AlarmRows(turn, {item.row.key for item in transitions}, ids=ids, places=places)
+    rows = AlarmRows(turn, {item.row.key for item in transitions}, ids=ids, places=places, memory=memory)
     for transition in transitions:
         rows.apply(transition)
     return rows.write(), rows.orders

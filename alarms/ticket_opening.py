@@ -9,7 +9,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from sqlalchemy import bindparam, or_, select
 
@@ -62,12 +62,21 @@ class TicketOrder:
         return self.equipment, self.fault, self.type
 
 
+class Caps(Protocol):
+    """Holds back messages in a storm."""
+
+    def admits(self, channel: str, key: str, *, priority: int, now_ms: int) -> bool:
+        """Return whether a message may be sent."""
+        ...
+
+
 def open_tickets(
     turn: Turn,
     orders: Sequence[TicketOrder],
     *,
     channels: Mapping[str, Channel],
     names: Mapping[str, Mapping[str, str]],
+    caps: Caps | None = None,
 ) -> None:
     """Open, reopen or extend tickets in the alarm's own transaction.
 
@@ -76,6 +85,7 @@ def open_tickets(
         orders: In the order of the alarms.
         channels: Channels that get one message for each new ticket.
         names: Equipment id -> name in both languages, for the messages.
+        caps: How many messages a storm lets through; None for all.
     """
     if not orders:
         return
@@ -89,7 +99,8 @@ def open_tickets(
             continue
         if row is None or not _takes(row, turn.now_ms):
             row = latest[order.key] = new.open(turn, order, before=row)
-            new.tell(turn, row, channels=channels, name=names.get(order.equipment, {}))
+            allowed = _allowed(channels, row, caps, turn.now_ms)
+            new.tell(turn, row, channels=allowed, name=names.get(order.equipment, {}))
         elif new.holds(row):
             new.attach(turn, row, order)
         else:
@@ -97,6 +108,15 @@ def open_tickets(
         linked.add((order.alarm_id, row["id"]))
         new.links.append({"ticket_id": row["id"], "alarm_id": order.alarm_id, "attached_ms": turn.now_ms})
     new.insert(turn)
+
+
+def _allowed(
+    channels: Mapping[str, Channel], row: Mapping[str, Any], caps: Caps | None, now_ms: int
+) -> Mapping[str, Channel]:
+    if caps is None:
+        return channels
+    priority, key = row["priority"], row["id"]
+    return {name: item for name, item in channels.items() if caps.admits(name, key, priority=priority, now_ms=now_ms)}
 
 
 def _takes(row: Mapping[str, Any], now_ms: int) -> bool:

@@ -26,6 +26,7 @@ class SiteInfo(Strict):
     name: Text
     zone: str = Field(default="Asia/Shanghai", description="IANA time zone of shift rules and reports")
     city_rescue_min: int = Field(default=30, ge=1, description="Minutes allowed to reach a trapped passenger")
+    shelve_max_min: int = Field(default=480, ge=1, description="Longest time an alarm may be shelved, in minutes")
     homes: int = Field(default=0, ge=0, description="Homes in the compound, for the page head")
     simulated: bool = Field(default=False, description="The whole site is simulated: the badge is on every screen")
 

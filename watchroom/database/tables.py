@@ -20,6 +20,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
 )
 
 metadata = MetaData(
@@ -78,9 +79,32 @@ alarm = Table(
     Column("limit", Float),
     Column("title", JSON, nullable=False),
     Column("detail", JSON, nullable=False),
+    Column("overlay", JSON, comment="what lies over its row now, for the screens; empty when nothing does"),
+    Column("group_", String(64), key="group_", comment="first-up group"),
+    Column("cause", String(36), comment="id of the alarm that came first in its group"),
+    Column("timer_ms", BigInteger, comment="when the housekeeping has to look at it"),
+    Column("realarms", Integer, nullable=False, server_default="0", comment="times it has sounded again"),
+    Column("is_chattering", Boolean, nullable=False, server_default=false(), comment="raised 3 times in a minute"),
     Index("ix_alarm_live", "site", "is_live", "raised_ms"),
+    Index("ix_alarm_timer", "site", "timer_ms"),
     Index("ix_alarm_row", "site", "row", "raised_ms"),
     Index("ix_alarm_equipment", "site", "equipment", "raised_ms"),
+)
+
+alarm_overlay = Table(
+    "alarm_overlay",
+    metadata,
+    Column("site", String(64), primary_key=True),
+    Column("row", String(200), primary_key=True, comment="rule|equipment|instance"),
+    Column("equipment", String(64), nullable=False),
+    Column("shelf", String(8), nullable=False, comment="timed, once or empty"),
+    Column("until_ms", BigInteger, comment="end of a timed shelf"),
+    Column("is_suppressed", Boolean, nullable=False),
+    Column("is_out", Boolean, nullable=False),
+    Column("is_active", Boolean, nullable=False),
+    Column("is_tripped", Boolean, nullable=False),
+    Column("is_held", Boolean, nullable=False),
+    Column("detail", JSON, nullable=False, comment="who, when and why, for each overlay"),
 )
 
 alarm_event = Table(
@@ -203,7 +227,7 @@ message = Table(
     Column("id", String(36), primary_key=True),
     Column("site", String(64), nullable=False),
     Column("channel", String(64), nullable=False),
-    Column("ticket_id", String(36), ForeignKey("ticket.id"), nullable=False),
+    Column("ticket_id", String(36), ForeignKey("ticket.id")),
     Column("title", Text, nullable=False),
     Column("body", Text, nullable=False),
     Column("created_ms", BigInteger, nullable=False),
@@ -211,6 +235,7 @@ message = Table(
     Column("next_ms", BigInteger, comment="NULL when sent or given up"),
     Column("sent_ms", BigInteger),
     Column("problem", Text),
+    Column("path", String(120), comment="page that the link leads to, when it is not the ticket's"),
     UniqueConstraint("ticket_id", "channel"),
     Index("ix_message_due", "site", "next_ms"),
 )
