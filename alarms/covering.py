@@ -69,7 +69,7 @@ class Covers:
         known, part = rows.memory.overlays.get(row), _PARTS[kind]
         detail = {key: value for key, value in (known.detail if known else {}).items() if key != part}
         if kind in _PUTTING:
-            detail[part] = {"by": user, "at_ms": at_ms, "reason": comment, **given}
+            detail[part] = said(user, at_ms=at_ms, reason=comment, **given)
         kept_until = known.until_ms if known is not None and part != "shelf" else None
         overlay = Overlay(
             row=row,
@@ -127,6 +127,13 @@ class Covers:
             overlay = memory.overlays.get(row)
             if overlay is not None and overlay.standing.is_suppressed and memory.active_parent(row) is None:
                 self.cover(row, Cover.UNSUPPRESS, user=SYSTEM, at_ms=at_ms, note={"parent": parent})
+
+
+def said(
+    by: str, *, at_ms: int, reason: str | None = None, permit: str | None = None, parent: str | None = None
+) -> dict[str, Any]:
+    """Return who put an overlay on a row, when and why."""
+    return {"by": by, "at_ms": at_ms, "reason": reason, "permit": permit, "parent": parent}
 
 
 def quiet_row(row: str) -> dict[str, Any]:

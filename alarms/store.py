@@ -10,7 +10,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, Select, bindparam, select, update
 
 from alarms.chain import first_break, link
-from alarms.covering import SYSTEM, Covers, quiet_row
+from alarms.covering import SYSTEM, Covers, quiet_row, said
 from alarms.feed import Turn
 from alarms.judged import Change, Transition
 from alarms.lifecycle import State, Step
@@ -210,7 +210,7 @@ class AlarmRows:
         self._known.add(alarm_id)
         self._live[row.key] = self._new[alarm_id] = new
         if parent is not None:
-            detail = {"suppressed": {"by": SYSTEM, "at_ms": transition.event_ms, "reason": None, "parent": parent}}
+            detail = {"suppressed": said(SYSTEM, at_ms=transition.event_ms, parent=parent)}
             self.memory.put(Overlay(row=row.key, equipment=row.equipment, standing=effect.standing, detail=detail))
         self.enter(new, effect)
         if effect.annunciate:

@@ -9,10 +9,11 @@ from sqlalchemy import Connection, Select, String, Table, and_, bindparam, func,
 
 from dashboard.catalog import Catalog
 from dashboard.paging import decode_cursor, encode_cursor, page
-from watchroom.database.tables import alarm, alarm_event, ticket, ticket_alarm
+from watchroom.database.tables import alarm, alarm_event, alarm_overlay, ticket, ticket_alarm
 
 LIVE_LIMIT = 2000
-_HIDDEN = frozenset({"site", "rule_version", "is_live", "arrived_ms"})
+BRIEF_LIMIT = 50_000
+_HIDDEN = frozenset({"site", "rule_version", "is_live", "arrived_ms", "timer_ms"})
 _COLUMNS = [column for column in alarm.c if column.key not in _HIDDEN]
 TICKET_ALARMS = 20
 """So many of a ticket's newest alarms are told, and all that are live."""
@@ -75,9 +76,33 @@ class AlarmRows:
         self._site, self._catalog = site, catalog
 
     def live(self, conn: Connection, *, equipment: str | None = None) -> list[dict[str, Any]]:
-        """Return what still needs somebody: all occurrences that are not NORM, newest first."""
+        """Return what still needs somebody, or is hidden: all occurrences that are not NORM, newest first.
+
+        Of more than `LIVE_LIMIT` the most urgent: a flood never hides a priority 1.
+        """
         query = self._select(equipment).where(alarm.c.is_live, alarm.c.state != "NORM")
-        return self._complete(conn, query.order_by(alarm.c.raised_ms.desc(), alarm.c.id).limit(LIVE_LIMIT))
+        query = query.order_by(alarm.c.priority, alarm.c.raised_ms.desc(), alarm.c.id).limit(LIVE_LIMIT)
+        return sorted(self._complete(conn, query), key=lambda row: (-row["raised_ms"], row["id"]))
+
+    def brief(self, conn: Connection, *, equipment: str | None = None) -> list[dict[str, Any]]:
+        """Return the same without guidance, detail and tickets, for lists of tens of thousands."""
+        query = self._select(equipment).where(alarm.c.is_live, alarm.c.state != "NORM")
+        query = query.order_by(alarm.c.raised_ms.desc(), alarm.c.id).limit(BRIEF_LIMIT)
+        rows = [dict(row) for row in conn.execute(query).mappings()]
+        for row in rows:
+            row |= {"guidance": None, "tickets": [], "detail": {"zh": "", "en": ""}}
+        return [self._named(row) for row in rows]
+
+    def covered(self, conn: Connection) -> list[dict[str, Any]]:
+        """Return every row that is shelved, suppressed or out of service, for the list of a shift's handover."""
+        query = select(alarm_overlay).where(alarm_overlay.c.site == self._site).order_by(alarm_overlay.c.row)
+        found = []
+        for row in conn.execute(query).mappings():
+            name = self._catalog.equipment_name(row["equipment"])
+            told = {key: row[key] for key in ("row", "equipment", "until_ms", "is_suppressed", "is_out", "detail")}
+            rule = row["row"].partition("|")[0]
+            found.append(told | {"rule": rule, "equipment_name": name, "shelf": row["shelf"] or None})
+        return found
 
     def journal(
         self, conn: Connection, *, equipment: str | None, limit: int, cursor: str | None
@@ -124,15 +149,16 @@ class AlarmRows:
         return [self._told(row, tickets.get(row["id"], [])) for row in rows]
 
     def _told(self, row: dict[str, Any], tickets: list[dict[str, Any]]) -> dict[str, Any]:
+        return self._named(row) | {"guidance": self._catalog.guidance_of(row["row"]), "tickets": tickets}
+
+    def _named(self, row: dict[str, Any]) -> dict[str, Any]:
         place = self._catalog.place_of(row["equipment"])
-        row["class"] = row.pop("class_")
+        row["class"], row["group"] = row.pop("class_"), row.pop("group_")
         return row | {
             "equipment_name": self._catalog.equipment_name(row["equipment"]),
             "place": place,
             "place_name": self._catalog.place_name(place),
             "unit": self._catalog.unit_of(row["signal"]),
-            "guidance": self._catalog.guidance_of(row["row"]),
-            "tickets": tickets,
         }
 
 

@@ -246,6 +246,35 @@ class AlarmEvent(Shape):
     reason: str | None
 
 
+class OverlayPart(Shape):
+    """Who put one overlay on a row, when and why."""
+
+    by: str
+    at_ms: int
+    reason: str | None
+    permit: str | None
+    parent: str | None = Field(description="Row whose alarm explains this one")
+
+
+class Overlay(Shape):
+    """What lies over the row of an alarm."""
+
+    shelf: Literal["timed", "once"] | None
+    until_ms: int | None = Field(description="End of a timed shelf")
+    is_suppressed: bool
+    is_out: bool
+    detail: dict[str, OverlayPart] = Field(description="For each of shelf, suppressed, out")
+
+
+class CoveredRow(Overlay):
+    """A rule row that something lies over, with or without an alarm."""
+
+    row: str
+    rule: str
+    equipment: str
+    equipment_name: Words
+
+
 class Alarm(Shape):
     """One occurrence of an alarm."""
 
@@ -275,6 +304,11 @@ class Alarm(Shape):
     unit: str | None
     title: Words
     detail: Words
+    overlay: Overlay | None
+    group: str | None = Field(description="First-up group")
+    cause: str | None = Field(description="Id of the alarm that came first in its group")
+    realarms: int = Field(description="Times it has sounded again")
+    is_chattering: bool
     guidance: Guidance | None
     tickets: list[AlarmTicket]
 
@@ -289,6 +323,42 @@ class AlarmAction(Shape):
     """An acknowledgement or reset."""
 
     comment: str | None = Field(default=None, max_length=1000)
+
+
+class Shelve(Shape):
+    """Put an alarm on the shelf."""
+
+    mode: Literal["timed", "once"] = "timed"
+    minutes: int | None = Field(default=None, ge=1, le=10_080, description="For timed; the site sets the longest")
+    reason: str = Field(min_length=1, max_length=500)
+
+
+class OutOfService(Shape):
+    """Take an alarm or a piece of equipment out of service."""
+
+    permit: str = Field(min_length=1, max_length=64, description="Number of the work permit")
+    reason: str = Field(min_length=1, max_length=500)
+
+
+class BulkAck(Shape):
+    """Alarms to acknowledge together."""
+
+    ids: list[str] = Field(min_length=1, max_length=20)
+    comment: str | None = Field(default=None, max_length=1000)
+
+
+class BulkOutcome(Shape):
+    """What became of each, and the alarms as they stand then."""
+
+    outcomes: dict[str, str] = Field(description="Id -> done, pending, or why it was refused")
+    items: list[Alarm]
+
+
+class EquipmentOutcome(Shape):
+    """What became of a command about a piece of equipment."""
+
+    outcome: str = Field(description="done or pending")
+    items: list[CoveredRow]
 
 
 class TicketClock(Shape):

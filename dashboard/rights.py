@@ -12,6 +12,9 @@ RIGHTS: Mapping[str, frozenset[str]] = {
     "view": ALL,
     "alarm.ack": frozenset({"guard", "leader", "admin"}),
     "alarm.reset": frozenset({"guard", "leader", "admin"}),
+    "alarm.shelve": frozenset({"guard", "leader", "admin"}),
+    # under a work permit: the supervisor's word
+    "alarm.out": frozenset({"leader", "manager", "admin"}),
     # which step of which ticket is decided by alarms.tickets, role by role
     "ticket.step": ALL - READ_ONLY,
     "demo.play": ALL - READ_ONLY,

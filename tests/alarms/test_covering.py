@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import Engine
 
+from alarms.covering import said
 from alarms.rows import RuleRow
 from alarms.store import occurrence_id
 from tests.alarms.desk import MINUTE, Desk
@@ -39,7 +40,7 @@ def test_a_shelf_says_who_why_and_until_when(desk: Desk) -> None:
     assert (row["state"], row["is_active"], row["timer_ms"]) == ("SHLVD", True, 10_000 + 30 * MINUTE)
     assert row["overlay"]["shelf"] == "timed"
     assert row["overlay"]["until_ms"] == 10_000 + 30 * MINUTE
-    assert row["overlay"]["detail"]["shelf"] == {"by": "li", "at_ms": 10_000, "reason": "being repaired"}
+    assert row["overlay"]["detail"]["shelf"] == said("li", at_ms=10_000, reason="being repaired")
     event = desk.event("SHELVE_TIMED")
     assert (event["user"], event["comment"], event["state"], event["is_accepted"]) == (
         "li",

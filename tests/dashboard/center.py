@@ -14,6 +14,7 @@ from alarms.accesses import write_events
 from alarms.commands import apply_pending
 from alarms.feed import Turn
 from alarms.judged import Change, JudgedEvent, Transition
+from alarms.memory import Memory
 from alarms.rules import RuleSet, compile_rules
 from alarms.store import occurrence_id, write_transitions
 from alarms.templates import load_templates
@@ -100,6 +101,7 @@ class Center:
     def __init__(self, site: Site, database: Engine, data: Path) -> None:
         self.site, self.database, self.data = site, database, data
         self.rules: RuleSet = compile_rules(site, load_templates())
+        self.memory = Memory(self.rules)
         self.journal = FileJournal(data / "journal")
         self.births = BirthStore(data / "births")
         self.latest: dict[str, Any] = {
@@ -164,7 +166,7 @@ class Center:
         names = {key: {"zh": item.name.zh, "en": item.name.en} for key, item in self.site.equipment.items()}
         with writing(self.database) as conn:
             turn = Turn(conn, self.site.id, now_ms=now_ms)
-            _, orders = write_transitions(turn, transitions, places=places)
+            _, orders = write_transitions(turn, transitions, places=places, memory=self.memory)
             open_tickets(turn, orders, channels={}, names=names)
             seq = turn.finish()
         if wake:
@@ -299,7 +301,8 @@ class Center:
             raise StateError("engine.busy")
         with writing(self.database) as conn:
             turn = Turn(conn, self.site.id, now_ms=utc_ms())
-            apply_pending(turn)
+            done = apply_pending(turn, memory=self.memory, shelve_max_ms=480 * 60_000)
+            open_tickets(turn, done.orders, channels={}, names={})
             seq = turn.finish()
         self.wake(seq)
         return True
