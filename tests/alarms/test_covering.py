@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine
@@ -29,8 +30,9 @@ def desk(database: Engine) -> Desk:
     return desk
 
 
-def shelve(desk: Desk, alarm_id: str = ALARM, **args: object) -> str:
-    return desk.ask("shelve", alarm_id, **{"mode": "timed", "minutes": 30, "reason": "being repaired", **args})
+def shelve(desk: Desk, alarm_id: str = ALARM, **args: Any) -> str:
+    given: dict[str, Any] = {"mode": "timed", "minutes": 30, "reason": "being repaired", **args}
+    return desk.ask("shelve", alarm_id, **given)
 
 
 def test_a_shelf_says_who_why_and_until_when(desk: Desk) -> None:
@@ -136,7 +138,7 @@ def test_behind_a_shelf_no_ticket_is_opened(desk: Desk) -> None:
         ({"minutes": 0}, "alarm.shelf_too_long"),
     ],
 )
-def test_a_shelf_needs_a_reason_and_an_end(desk: Desk, args: dict[str, object], code: str) -> None:
+def test_a_shelf_needs_a_reason_and_an_end(desk: Desk, args: dict[str, Any], code: str) -> None:
     """No reason, or longer than the site allows: refused, and the refusal stands in the journal."""
     assert shelve(desk, **args) == code
     assert desk.states() == ["UNACK"]
