@@ -19,11 +19,14 @@ from prometheus_client import CollectorRegistry
 
 from gateway.clock import Clock
 from gateway.collect import Collector
-from gateway.config import GatewayConfig, signals_of
+from gateway.commands import Commander, targets_of
+from gateway.config import GatewayConfig, ModbusDevice, signals_of
+from gateway.devicemodel import ModelSignal
 from gateway.drill import Drill
 from gateway.field import FieldSide
 from gateway.figures import GatewayFigures
 from gateway.framing import Framer
+from gateway.notebook import Notebook
 from gateway.outbox import Outbox
 from gateway.report import Reporter
 from gateway.uplink import Identity, Uplink
@@ -78,11 +81,12 @@ class Gateway:
         limits = limits or WindowLimits()
         self.outbox = Outbox(folder / "outbox", disk=disk)
         self.clock, prev, quiet_ms = _resume(self.outbox, stale_ms=limits.stale_ms)
+        self._notebook = Notebook(self.outbox, self.clock.now_ms)
         specs = signals_of(config)
         self._framer = Framer(self.outbox, is_simulated=config.is_simulated, clock_gen=self.clock.clock_gen, prev=prev)
         birth = self._birth()
         self.uplink = Uplink(
-            Identity(site=config.site, gateway=config.id, birth=birth, has_targets=_is_writable(config)),
+            Identity(site=config.site, gateway=config.id, birth=birth, has_targets=bool(targets_of(config))),
             settings.mqtt,
             outbox=self.outbox,
             clock=self.clock,
@@ -107,7 +111,18 @@ class Gateway:
             own=own,
             links_down=lambda: self.field.links_down,
         )
-        self.field = FieldSide(config, self.collector, now_ms=self.clock.now_ms, key=load_key(settings), folder=folder)
+        self.field = FieldSide(
+            config,
+            self.collector,
+            now_ms=self.clock.now_ms,
+            key=load_key(settings),
+            folder=folder,
+            memory=self._notebook,
+        )
+        self.commander = Commander(
+            config, self.collector, write=self._write, now_ms=self.clock.now_ms, journal=self._notebook
+        )
+        self.uplink.on_command = self.commander.receive
         self.restarts = 0
 
     async def run(self) -> None:
@@ -120,6 +135,7 @@ class Gateway:
             group.create_task(self.uplink.run(), name=f"{self.config.id} uplink")
             group.create_task(self.collector.run(), name=f"{self.config.id} collector")
             group.create_task(self._keep_reading(), name=f"{self.config.id} field side")
+            group.create_task(self.commander.run(), name=f"{self.config.id} commands")
 
     def close(self) -> None:
         """Give the outbox back; after ``run`` has ended."""
@@ -140,6 +156,9 @@ class Gateway:
             "restarts": self.restarts,
             "links": self.field.status(),
         }
+
+    async def _write(self, device: ModbusDevice, signal: ModelSignal, value: float, until_s: float) -> float:
+        return await self.field.write(device, signal, value, until_s)
 
     async def _keep_reading(self) -> None:
         try:
@@ -171,6 +190,8 @@ class Gateway:
             version=__version__,
             signals=signals_of(self.config),
         ).to_json()
+        if targets := targets_of(self.config):
+            birth["targets"] = targets
         digest = _digest(birth)
         if digest != notes.get("birth"):
             birth |= {"schema": birth["schema"] + 1, "time_ms": now_ms}
@@ -305,10 +326,6 @@ def _lock(folder: Path, config: GatewayConfig) -> TextIO:
         file.close()
         raise ConfigError(f"gateway {config.id!r} runs already with the data folder {folder}") from exc
     return file
-
-
-def _is_writable(config: GatewayConfig) -> bool:
-    return any(signal.write for device in config.devices.values() for signal in device.model.signals.values())
 
 
 def _digest(birth: dict[str, Any]) -> str:

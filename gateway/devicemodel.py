@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from gateway.addresses import Table
+from gateway.eventlog import LogSource, TextSource
 from gateway.expression import Expression
 from gateway.registers import Encoding, Words, put
 from watchroom.signals import Kind, Lane
@@ -27,7 +28,9 @@ class ModelSignal:
         invalid: Raw values that mean "no value".
         mapping: Raw number -> value; empty when numbers are kept.
         texts: Value as text -> {"zh": ..., "en": ...}.
-        write: "" for read-only, "value", or the pulse as written.
+        write: "" for read-only, "value" or "pulse".
+        pulse_s: Length of a pulse.
+        roles: Who may write it; empty for everybody who may send commands.
         is_polled: False for what is only commanded, such as a reset pulse.
     """
 
@@ -50,7 +53,9 @@ class ModelSignal:
     max_silence_s: float = 60.0
     expression: Expression | None = None
     write: str = ""
+    pulse_s: float = 0.0
     confirm: bool = False
+    roles: tuple[str, ...] = ()
     is_polled: bool = True
 
     @property
@@ -95,6 +100,10 @@ class Model:
         max_gap: Most unused registers a merged read may contain; None leaves it to the link's default.
         holes: Ranges that are never read.
         params: Numbers that expressions may name.
+        title: Name for people, {"zh": ..., "en": ...}; empty if it has none.
+        is_fire: Nothing of its equipment may be written.
+        write_multiple: Whether single places are written with the functions 15 and 16.
+        logs: Event logs and texts, which become events and no samples.
     """
 
     name: str
@@ -106,6 +115,10 @@ class Model:
     params: Mapping[str, float] = field(default_factory=dict)
     source: str = ""
     trust: str = ""
+    title: Mapping[str, str] = field(default_factory=dict)
+    is_fire: bool = False
+    write_multiple: bool = False
+    logs: tuple[LogSource | TextSource, ...] = ()
 
     @property
     def polled(self) -> tuple[ModelSignal, ...]:

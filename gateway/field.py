@@ -9,9 +9,11 @@ from typing import Any
 
 import structlog
 
-from gateway.config import GatewayConfig, signals_of
+from gateway.config import GatewayConfig, ModbusDevice, signals_of
+from gateway.devicemodel import ModelSignal
 from gateway.dialin import DialInPort, dial_in
 from gateway.firelink import FireLink
+from gateway.logreader import Memory
 from gateway.poller import LinkPoller
 from gateway.readers import ReaderLink
 from gateway.sink import Sink
@@ -31,10 +33,18 @@ class FieldSide:
         now_ms: The gateway's clock, UTC ms.
         key: Key for hashing cards and persons, ``watchroom.pii.load_key``.
         folder: Messages that fit no mapping are kept here.
+        memory: Keeps positions in device logs over a restart.
     """
 
     def __init__(
-        self, config: GatewayConfig, sink: Sink, *, now_ms: Callable[[], int], key: bytes, folder: Path
+        self,
+        config: GatewayConfig,
+        sink: Sink,
+        *,
+        now_ms: Callable[[], int],
+        key: bytes,
+        folder: Path,
+        memory: Memory | None = None,
     ) -> None:
         aliases = {spec.key: spec.alias for spec in signals_of(config)}
         self._pollers: dict[str, LinkPoller] = {}
@@ -61,7 +71,14 @@ class FieldSide:
             else:
                 devices = config.devices_on(name)
                 self._pollers[name] = LinkPoller(
-                    link, devices, aliases=aliases, sink=sink, now_ms=now_ms, wire=wires.get(name)
+                    link,
+                    devices,
+                    aliases=aliases,
+                    sink=sink,
+                    now_ms=now_ms,
+                    wire=wires.get(name),
+                    key=key,
+                    memory=memory,
                 )
 
     @property
@@ -69,6 +86,10 @@ class FieldSide:
         """How many links are down: no connection, or no device answers."""
         pollers, readers, sources = self._pollers.values(), self._readers.values(), self._sources.values()
         return sum(item.is_down for item in pollers) + sum(r.is_down for r in readers) + sum(s.is_down for s in sources)
+
+    async def write(self, device: ModbusDevice, signal: ModelSignal, value: float, until_s: float) -> float:
+        """Write a value to a Modbus device before anything else is read; as ``LinkPoller.write``."""
+        return await self._pollers[device.link].write(device, signal, value, until_s)
 
     def status(self) -> dict[str, Any]:
         """Return link name -> what the health page shows."""

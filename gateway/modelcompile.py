@@ -11,9 +11,11 @@ from dataclasses import replace
 
 from gateway.addresses import Address, parse_address, parse_range
 from gateway.devicemodel import Hole, Model, ModelSignal
+from gateway.eventlog import LogField, LogSource, TextSource
 from gateway.expression import compile_expression, fill
-from gateway.modelfile import ModelFile, SignalEntry
+from gateway.modelfile import FieldEntry, ModelFile, SignalEntry
 from gateway.registers import LARGEST_EXACT, Encoding, known_types, order_for, width_of
+from watchroom.durations import seconds
 from watchroom.signals import SIGNAL_NAME, Kind, Lane
 from watchroom.yamlfile import Text, YamlFile
 
@@ -31,7 +33,11 @@ def compile_model(file: YamlFile) -> Model:
     if entry.model != file.path.stem:
         raise file.error(("model",), f"the model is called {entry.model!r} but the file {file.path.name!r}")
     signals: dict[str, ModelSignal] = {}
+    logs: list[LogSource | TextSource] = []
     for name, signal_entry in entry.signals.items():
+        if signal_entry.type == "log" or _is_text(signal_entry):
+            logs.append(_log(file, entry, name, signal_entry))
+            continue
         for signal in _expand(file, entry, name, signal_entry):
             if signal.name in signals:
                 raise file.error(("signals", name), f"two signals are called {signal.name!r}")
@@ -48,7 +54,12 @@ def compile_model(file: YamlFile) -> Model:
         params=entry.params,
         source=entry.source,
         trust=entry.trust,
+        title={"zh": entry.name.zh, "en": entry.name.en} if entry.name else {},
+        is_fire=entry.purpose == "fire",
+        write_multiple=entry.workarounds.write_multiple,
+        logs=tuple(logs),
     )
+    _check_writes(file, entry)
     _check_groups(file, entry)
     _check_workarounds(file, model)
     return _with_expressions(file, entry, model)
@@ -134,10 +145,86 @@ def _signal(
         texts=_texts(file, where, signal),
         modulus=_modulus(signal, encoding) if kind is Kind.COUNTER else None,
         max_silence_s=signal.max_silence,
-        write="value" if signal.write is True else signal.write or "",
+        write="value" if signal.write is True else "pulse" if signal.write else "",
+        pulse_s=0.0 if isinstance(signal.write, bool) else _pulse_s(file, where, signal.write),
         confirm=signal.confirm,
+        roles=tuple(signal.roles),
         is_polled=not str(signal.write).startswith("pulse"),
     )
+
+
+def _pulse_s(file: YamlFile, where: tuple[str, ...], text: str) -> float:
+    word, _, length = text.strip().partition(" ")
+    try:
+        length_s = seconds(length)
+    except ValueError as exc:
+        raise file.error((*where, "write"), f"{text!r} is not true or a pulse", hint="write: pulse 500ms") from exc
+    if word != "pulse" or not 0.01 <= length_s <= 60:
+        raise file.error((*where, "write"), f"{text!r} is not a pulse of 10ms to 60s", hint="write: pulse 500ms")
+    return length_s
+
+
+def _check_writes(file: YamlFile, entry: ModelFile) -> None:
+    for name, signal in entry.signals.items():
+        where = ("signals", name, "write")
+        if not signal.write:
+            for key in ("confirm", "roles"):
+                if getattr(signal, key):
+                    raise file.error(("signals", name, key), "this is for what can be written", hint="write: true")
+            continue
+        if entry.purpose == "fire":
+            raise file.error(where, "equipment of fire protection is never written")
+        table = str(signal.at).partition(":")[0]
+        if table in {"input", "discrete"} or re.fullmatch(r"[13]\d{4,5}(\..*)?", str(signal.at)):
+            raise file.error(where, f"{signal.at} cannot be written", hint="coil: and holding: can")
+        if signal.write is not True and (signal.type or "bit") != "bit":
+            raise file.error(where, "a pulse is for a bit")
+
+
+def _is_text(signal: SignalEntry) -> bool:
+    return re.fullmatch(r"str\d+", signal.type or "") is not None
+
+
+def _log(file: YamlFile, entry: ModelFile, name: str, signal: SignalEntry) -> LogSource | TextSource:
+    """An event log or a text of the device."""
+    where = ("signals", name)
+    group = signal.group or next(iter(entry.groups))
+    try:
+        at = parse_address(str(signal.at), entry.base)
+        if _is_text(signal):
+            return TextSource(
+                name=name,
+                table=at.table,
+                offset=at.offset,
+                registers=int(str(signal.type)[3:]),
+                is_swapped=signal.order == "BA",
+                group=group,
+            )
+        if signal.record is None or signal.count_at is None:
+            raise ValueError("a log needs count_at: and record:")
+        counter = parse_address(signal.count_at, entry.base)
+        ack = parse_address(signal.ack, entry.base) if signal.ack else None
+        return LogSource(
+            name=name,
+            table=at.table,
+            offset=at.offset,
+            group=group,
+            counter=(counter.table, counter.offset),
+            ack=None if ack is None else (ack.table, ack.offset),
+            registers=signal.record.regs,
+            depth=signal.record.depth,
+            zone=signal.record.zone,
+            fields=tuple(_field(key, field) for key, field in signal.record.fields.items()),
+        )
+    except ValueError as exc:
+        raise file.error(where, str(exc)) from exc
+
+
+def _field(name: str, entry: str | FieldEntry) -> LogField:
+    if isinstance(entry, str):
+        return LogField(name=name, type=entry)
+    texts = {value: text if isinstance(text, str) else text.en for value, text in entry.enum.items()}
+    return LogField(name=name, type=entry.type, texts=texts, is_personal=entry.pii == "hash")
 
 
 def _encoding(

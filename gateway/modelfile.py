@@ -15,11 +15,30 @@ from watchroom.yamlfile import Path_, Strict, Text, YamlFile
 SignalClass = Literal["telemetry", "state", "alarm", "event"]
 
 
+class FieldEntry(Strict):
+    """One field of a record in a device's event log."""
+
+    type: str = Field(description="u8, i16, u32, f32 ..., dt48 (year-2000, month, day, hour, minute, second), str6")
+    enum: dict[int, str | Text] = Field(default={}, description="Value -> text")
+    pii: Literal["hash"] | None = Field(default=None, description="hash: personal, leaves the gateway only as a hash")
+
+
+class RecordEntry(Strict):
+    """How a device keeps its event log."""
+
+    regs: int = Field(ge=1, le=60, description="Registers a record takes")
+    depth: int = Field(default=16, ge=1, le=1000, description="How many records the device keeps")
+    fields: dict[str, str | FieldEntry] = Field(min_length=1, description="Name -> type, in the order of the bytes")
+    zone: str = Field(default="Asia/Shanghai", description="Time zone of dt48")
+
+
 class SignalEntry(Strict):
     """One signal of a model."""
 
     at: str | int | None = Field(default=None, description="table:offset, with .bit or .low-high; or 40001 style")
-    type: str | None = Field(default=None, description="u16, i32, f32, bcd16, bit, u4 ...; bit where at is one")
+    type: str | None = Field(
+        default=None, description="u16, i32, f32, bcd16, bit, u4, str8 (registers) ...; log; bit where at is one"
+    )
     order: str | None = Field(default=None, description="Byte order; A is the most significant byte")
     scale: float = Field(default=1.0, description="Engineering value = raw * scale + offset")
     offset: float = Field(default=0.0, description="In the engineering unit")
@@ -44,6 +63,14 @@ class SignalEntry(Strict):
     repeat: dict[str, str] = Field(default={}, description="Variables of a family of signals, for example l: 1..8")
     write: bool | str = Field(default=False, description="true, or 'pulse 500ms' for something that is only commanded")
     confirm: bool = Field(default=False, description="A person confirms before it is written")
+    roles: list[str] = Field(default=[], description="Roles that may write it; empty for all who may send commands")
+    count_at: str | None = Field(
+        default=None, description="For type log: the register that counts all records ever, or those that wait"
+    )
+    record: RecordEntry | None = Field(default=None, description="For type log: what a record holds")
+    ack: str | None = Field(
+        default=None, description="For type log: count_at says how many wait; writing that number here removes them"
+    )
     name: Text | None = Field(default=None, description="For people")
 
 
@@ -53,6 +80,7 @@ class Workarounds(Strict):
     max_regs: int | None = Field(default=None, ge=1, le=125, description="Longest read, in registers")
     max_gap: int | None = Field(default=None, ge=0, le=124, description="Unused registers read to save a request")
     holes: list[str] = Field(default=[], description="Ranges that are never read, for example input:20-39")
+    write_multiple: bool = Field(default=False, description="Functions 15 and 16 also for a single coil or register")
 
 
 class ModelFile(Strict):
@@ -62,6 +90,7 @@ class ModelFile(Strict):
     name: Text | None = None
     source: str = Field(default="", description="Where the register map comes from")
     trust: str = Field(default="", description="How far that source can be trusted")
+    purpose: Literal["fire"] | None = Field(default=None, description="fire: nothing of its equipment is ever written")
     base: Literal[0, 1] = Field(description="0: offsets as on the wire; 1: the maker counts from 1")
     order: Literal["ABCD", "CDAB", "BADC", "DCBA"] = Field(
         default="ABCD", description="Byte order of 32 and 64-bit values; single registers are AB unless they say BA"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gateway.addresses import Table
+from gateway.eventlog import LogSource, TextSource
 from gateway.model import Hole, Model, ModelSignal
 
 MAX_REGS = 120
@@ -22,7 +23,8 @@ class Block:
         start: First register or bit, as on the wire.
         count: How many are read.
         group: Polling group all its signals belong to.
-        signals: What is decoded from it, in order of address.
+        signals: What is decoded from it, in order of address; none for a log or a text.
+        log: The event log or text it belongs to.
     """
 
     table: Table
@@ -31,21 +33,26 @@ class Block:
     group: str
     period_s: float
     signals: tuple[ModelSignal, ...]
+    log: LogSource | TextSource | None = None
 
     @property
     def unused(self) -> int:
         """How many registers or bits are read for nothing."""
+        if self.log is not None:
+            return 0
         used = {place for signal in self.signals for place in range(signal.offset, signal.last + 1)}
         return self.count - len(used)
 
     @property
     def urgency(self) -> int:
         """Of its most urgent signal: 1 alarms and events, 2 states, 3 telemetry."""
-        return min(signal.urgency for signal in self.signals)
+        return min((signal.urgency for signal in self.signals), default=1)
 
     @property
     def first(self) -> Block:
         """The shortest read that shows whether the device answers: its first signal alone."""
+        if self.log is not None:
+            return replace(self, count=1)
         return _block(self.table, self.group, self.period_s, [self.signals[0]])
 
     def __str__(self) -> str:
@@ -78,7 +85,16 @@ def plan_reads(model: Model, *, link_kind: str = "tcp") -> tuple[Block, ...]:
         holes = [hole for hole in model.holes if hole[0] is table]
         for run in _runs(signals, limit=limit, gap=gap, holes=holes):
             blocks.append(_block(table, group, model.groups[group], run))
+    blocks += [_log_block(log, model.groups[log.group]) for log in model.logs]
     return tuple(blocks)
+
+
+def _log_block(log: LogSource | TextSource, period_s: float) -> Block:
+    if isinstance(log, LogSource):
+        (table, start), count = log.counter, 1
+    else:
+        table, start, count = log.table, log.offset, log.registers
+    return Block(table=table, start=start, count=count, group=log.group, period_s=period_s, signals=(), log=log)
 
 
 def halves(block: Block) -> tuple[Block, Block] | None:
@@ -105,7 +121,8 @@ def halves(block: Block) -> tuple[Block, Block] | None:
 def describe(unit: int, blocks: Iterable[Block]) -> Iterator[str]:
     """Yield one line a request, as ``watchroom plan`` prints it: ``unit 1 FC3 0..41, 42 regs, 3 unused``."""
     for block in blocks:
-        yield f"unit {unit} {block}, every {period_text(block.period_s)}, {len(block.signals)} signals"
+        what = f"{len(block.signals)} signals" if block.log is None else f"{block.log.name}"
+        yield f"unit {unit} {block}, every {period_text(block.period_s)}, {what}"
 
 
 def requests_per_second(blocks: Iterable[Block]) -> float:

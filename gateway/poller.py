@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,23 +11,41 @@ from typing import Any
 import numpy as np
 import structlog
 
+from gateway.commands import NotSentError
 from gateway.config import LinkConfig, ModbusDevice
 from gateway.decoder import BlockDecoder
+from gateway.devicemodel import ModelSignal
 from gateway.expression import Expression
+from gateway.logreader import LogReader, Memory, ShortMemory
 from gateway.modbus import BAD_ADDRESS, NO_TARGET, ModbusLink, RefusedError
 from gateway.planner import Block, halves, plan_reads
 from gateway.registers import Words
 from gateway.schedule import Schedule, Turn
 from gateway.sink import Aliases, Qualities, Sink, Values
 from gateway.wire import Wire
+from gateway.writing import put_value
 from watchroom.errors import LinkError
 from watchroom.signals import Quality
 
 CONNECT_BACK_OFF_S = (0.5, 1.0, 2.0, 5.0)
+MAX_ORDERS = 32
+"""Commands waiting on one link; more are not taken."""
 _SUSPECT_MISSES = 3
 """So many requests without any answer on a link, and the connection itself is suspected and made anew."""
 
 log = structlog.get_logger()
+
+
+@dataclass(slots=True, eq=False)
+class _Order:
+    """A command that waits for its turn."""
+
+    device: ModbusDevice
+    signal: ModelSignal
+    value: float
+    until_s: float
+    result: asyncio.Future[float]
+    is_begun: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 @dataclass(slots=True)
@@ -67,6 +86,8 @@ class LinkPoller:
         sink: Where blocks go.
         now_ms: The gateway's clock, UTC ms.
         wire: The bytes of a link that devices dial in to.
+        key: For hashing personal fields of device logs.
+        memory: Keeps positions in device logs.
     """
 
     def __init__(
@@ -78,9 +99,14 @@ class LinkPoller:
         sink: Sink,
         now_ms: Callable[[], int],
         wire: Wire | None = None,
+        key: bytes = b"",
+        memory: Memory | None = None,
     ) -> None:
         self._link, self._sink, self._now_ms = link, sink, now_ms
         self._line = ModbusLink(link, wire)
+        self._logs = LogReader(self._line, sink, now_ms=now_ms, key=key, memory=memory or ShortMemory())
+        self._orders: deque[_Order] = deque()
+        self._pause: asyncio.Future[None] | None = None
         self._devices = {device.name: _device(device, aliases) for device in devices}
         plans = {device.name: plan_reads(device.model, link_kind=link.kind) for device in devices}
         self._plans = plans
@@ -130,15 +156,78 @@ class LinkPoller:
             while True:
                 if not self._line.is_open:
                     await self._connect()
+                if self._orders:
+                    await self._obey(self._orders.popleft())
+                    continue
                 turn = self._schedule.pick(loop.time())
                 if turn is None:
-                    await asyncio.sleep(self._schedule.wait_s(loop.time()))
+                    await self._rest(self._schedule.wait_s(loop.time()))
                 else:
                     await self._take(turn)
                     # a link that answers at once must not keep the other tasks of the process waiting
                     await asyncio.sleep(0)
         finally:
             self._line.close()
+
+    async def write(self, device: ModbusDevice, signal: ModelSignal, value: float, until_s: float) -> float:
+        """Write a value before anything else is read, and return what the device then holds.
+
+        Args:
+            device: One of this link.
+            signal: What is written.
+            value: In the signal's unit.
+            until_s: Not after this time of the loop's clock.
+
+        Raises:
+            NotSentError: If its time was over before its turn came.
+            LinkError: If no answer came, and it does not read back either.
+            RefusedError: If the device refuses it.
+        """
+        if len(self._orders) >= MAX_ORDERS:
+            raise NotSentError(f"{self._link}: too many commands at once")
+        order = _Order(device, signal, value, until_s, asyncio.get_running_loop().create_future())
+        self._orders.append(order)
+        if self._pause is not None and not self._pause.done():
+            self._pause.set_result(None)
+        try:
+            async with asyncio.timeout_at(until_s):
+                await order.is_begun.wait()
+        except TimeoutError:
+            if not order.is_begun.is_set():
+                order.result.cancel()
+                raise NotSentError(f"{self._link}: no turn in time") from None
+        return await order.result
+
+    async def _rest(self, wait_s: float) -> None:
+        """Sleep until something is due, or a command comes."""
+        loop = asyncio.get_running_loop()
+        self._pause = pause = loop.create_future()
+        timer = loop.call_later(wait_s, _end, pause)
+        try:
+            await pause
+        finally:
+            timer.cancel()
+            self._pause = None
+
+    async def _obey(self, order: _Order) -> None:
+        if order.result.done():
+            return
+        if asyncio.get_running_loop().time() >= order.until_s:
+            order.result.set_exception(NotSentError(f"{self._link}: its time is over"))
+            order.is_begun.set()
+            return
+        order.is_begun.set()
+        try:
+            got = await put_value(self._line, order.device, order.signal, order.value)
+        except (LinkError, RefusedError) as exc:
+            if not order.result.done():
+                order.result.set_exception(exc)
+        except asyncio.CancelledError:
+            order.result.cancel()
+            raise
+        else:
+            if not order.result.done():
+                order.result.set_result(got)
 
     async def _connect(self) -> None:
         """Return with an open connection; tell once that it is down, and once that it is back."""
@@ -179,9 +268,24 @@ class LinkPoller:
             return
         middle_ms = (before_ms + self._now_ms()) // 2
         self._answered(turn, device)
-        if not turn.is_probe:
+        if turn.job.block.log is not None:
+            if not turn.is_probe:
+                await self._read_log(turn, device, words)
+        elif not turn.is_probe:
             self._schedule.accept(turn, asyncio.get_running_loop().time())
             self._report(device, block, words, middle_ms)
+
+    async def _read_log(self, turn: Turn, device: _Device, words: Words) -> None:
+        source = turn.job.block.log
+        assert source is not None
+        try:
+            await self._logs.take(device.config, source, words)
+        except LinkError:
+            self._missed(turn, device)
+        except RefusedError as exc:
+            device.counts.refused += 1
+            log.warning("device refuses its log", device=turn.device, log=source.name, reason=str(exc))
+            self._schedule.refuse(turn, asyncio.get_running_loop().time())
 
     def _answered(self, turn: Turn, device: _Device) -> None:
         self._misses = 0
@@ -246,6 +350,11 @@ class LinkPoller:
         device.latest.clear()
         n = len(aliases)
         self._sink.report(aliases, self._now_ms(), np.full(n, np.nan), np.full(n, quality, dtype=np.uint8))
+
+
+def _end(pause: asyncio.Future[None]) -> None:
+    if not pause.done():
+        pause.set_result(None)
 
 
 def _device(config: ModbusDevice, aliases: Mapping[str, int]) -> _Device:

@@ -82,6 +82,7 @@ class Uplink:
         self._gone_ms: dict[tuple[int, int], int] = {}
         self._wake = asyncio.Event()
         self.sent = 0
+        self.on_command: Callable[[dict[str, Any]], None] = _no_commands
         self._link = MqttLink(
             settings,
             f"wr1-{identity.site}-{identity.gateway}",
@@ -193,7 +194,11 @@ class Uplink:
         try:
             content = json.loads(message.payload)
             if leaf == "cmd":
-                log.warning("command ignored: this gateway does not write")
+                # never retained: a command from the past must not fire when we connect
+                if message.retain or not isinstance(content, dict):
+                    log.warning("command ignored", is_retained=message.retain)
+                else:
+                    self.on_command(content)
             elif content["epoch"] != format_epoch(self._outbox.epoch):
                 log.debug("message for another epoch", leaf=leaf)
             elif leaf == "ack":
@@ -279,6 +284,10 @@ class Uplink:
         return json.dumps(
             {"online": is_online, "epoch": format_epoch(self._outbox.epoch), "time_ms": self._clock.now_ms()}
         ).encode()
+
+
+def _no_commands(content: dict[str, Any]) -> None:
+    log.warning("command ignored: this gateway does not write", id=str(content.get("id"))[:64])
 
 
 def _gaps(a: int, b: int, here: list[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -26,6 +26,29 @@ class Request:
     count: int
 
 
+@dataclass(frozen=True)
+class Written:
+    """One write request as the device sees it; count is the value for the functions 5 and 6."""
+
+    unit: int
+    function: int
+    start: int
+    count: int
+    data: bytes
+
+    @property
+    def words(self) -> list[int]:
+        """What is written, coils as 0 and 1."""
+        if self.function == 5:
+            return [int(self.count == 0xFF00)]
+        if self.function == 6:
+            return [self.count]
+        if self.function == 15:
+            octets = int.from_bytes(self.data[1:], "little")
+            return [octets >> i & 1 for i in range(self.count)]
+        return list(struct.unpack(f">{self.count}H", self.data[1:]))
+
+
 Answer = list[int] | int | bytes | None
 """Registers, an exception code, the bytes after the function code, or no answer."""
 
@@ -35,14 +58,18 @@ class ScriptedDevice:
     """Answers Modbus TCP or RTU-over-TCP requests by a function; written without our own code or pymodbus.
 
     Attributes:
+        on_write: Takes a write; an exception code refuses it, None is no answer.
         requests: Everything that was asked.
+        writes: Everything that was written.
         connections: How often somebody connected.
     """
 
     answer: Callable[[Request], Answer]
     is_rtu: bool = False
     delay_s: Callable[[Request], float] = lambda _: 0.0
+    on_write: Callable[[Written], list[int] | int | None] = lambda written: written.words
     requests: list[Request] = field(default_factory=list)
+    writes: list[Written] = field(default_factory=list)
     connections: int = 0
     _server: asyncio.Server | None = None
     _writers: set[asyncio.StreamWriter] = field(default_factory=set)
@@ -75,8 +102,12 @@ class ScriptedDevice:
 
     async def _tcp(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readexactly(12)
-        tid, _, _, unit, function, start, count = struct.unpack(">HHHBBHH", head)
-        body = await self._body(unit, function, start, count)
+        tid, _, length, unit, function, start, count = struct.unpack(">HHHBBHH", head)
+        data = await reader.readexactly(length - 6)
+        if function in {5, 6, 15, 16}:
+            body = await self._written(Written(unit, function, start, count, data))
+        else:
+            body = await self._body(unit, function, start, count)
         if body is not None:
             writer.write(struct.pack(">HHHB", tid, 0, len(body) + 1, unit) + body)
 
@@ -134,6 +165,15 @@ class ScriptedDevice:
         """Drop every connection."""
         for writer in list(self._writers):
             writer.transport.abort()
+
+    async def _written(self, written: Written) -> bytes | None:
+        self.writes.append(written)
+        answer = self.on_write(written)
+        if answer is None:
+            return None
+        if isinstance(answer, int):
+            return bytes([written.function | 0x80, answer])
+        return struct.pack(">BHH", written.function, written.start, written.count)
 
     async def _body(self, unit: int, function: int, start: int, count: int) -> bytes | None:
         request = Request(unit, TABLES[function], start, count)
@@ -205,3 +245,24 @@ async def device(answer: Callable[[Request], Answer], *, is_rtu: bool = False) -
 def counting(request: Request) -> list[int]:
     """Every register holds its own offset."""
     return [(request.start + i) & (1 if request.table.is_bits else 0xFFFF) for i in range(request.count)]
+
+
+@dataclass
+class Registers:
+    """A device that keeps what is written: tables of numbers by offset."""
+
+    holding: dict[int, int] = field(default_factory=dict)
+    coils: dict[int, int] = field(default_factory=dict)
+    inputs: dict[int, int] = field(default_factory=dict)
+
+    def answer(self, request: Request) -> Answer:
+        """Return what stands there, 0 where nothing does."""
+        tables = {Table.HOLDING: self.holding, Table.COIL: self.coils, Table.INPUT: self.inputs}
+        table = tables.get(request.table, {})
+        return [table.get(request.start + i, 0) for i in range(request.count)]
+
+    def write(self, written: Written) -> list[int]:
+        """Keep what is written."""
+        table = self.coils if written.function in {5, 15} else self.holding
+        table.update(enumerate(written.words, written.start))
+        return written.words

@@ -84,7 +84,8 @@ def test_a_counter_says_where_it_rolls_over() -> None:
 def test_a_reset_button_is_not_polled() -> None:
     """What is only commanded is neither read nor announced."""
     pump = model(PUMP)
-    assert (pump.signals["reset"].write, pump.signals["reset"].confirm) == ("pulse 500ms", True)
+    reset = pump.signals["reset"]
+    assert (reset.write, reset.pulse_s, reset.confirm) == ("pulse", 0.5, True)
     assert "reset" not in [signal.name for signal in pump.polled]
 
 
