@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -104,6 +105,16 @@ class Chunk:
             if len(open_):
                 at = np.searchsorted(np.array(marks), time_ms[open_], side="right")
                 result[open_] = np.append(np.array(records), NO_RECORD)[at]
+        return result
+
+    def reached(self, *, before: int) -> I64:
+        """Return the watermark of each lane just before a record, by lane number; NO_RECORD for the chunk's end."""
+        newest = max(self._marks, default=-1) + 1
+        result = np.concatenate([self._before, np.full(max(0, newest - len(self._before)), NEVER, np.int64)])
+        for number, (records, marks) in self._marks.items():
+            at = bisect_left(records, before)
+            if at:
+                result[number] = marks[at - 1]
         return result
 
     def samples(self) -> Samples | None:

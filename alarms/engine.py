@@ -103,7 +103,7 @@ class AlarmEngine:
     ) -> None:
         self._site, self._ruleset, self._journal, self._database = site, ruleset, journal, database
         self._on_commit = on_commit
-        self._make_judge = make_judge or (lambda: Evaluator(ruleset, births, site.id))
+        self._make_judge = make_judge or (lambda: Evaluator(ruleset, births, site.id, site=site))
         self._evaluator = self._make_judge()
         channels = active_channels(site.channels, os.environ)
         feeds = _feeds_of(births, site.id)

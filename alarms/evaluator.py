@@ -16,6 +16,7 @@ import numpy as np
 from alarms.checkpoint import pack, unpack
 from alarms.chunk import Chunk, Samples
 from alarms.conditions import Conditions
+from alarms.doors.judge import DoorJudge
 from alarms.health_rules import HealthJudge
 from alarms.intake import Intake
 from alarms.judged import Change, Judged, JudgedEvent, Latest, Transition
@@ -31,6 +32,7 @@ from alarms.steps import DEEP, Steps
 from watchroom.births import BirthStore
 from watchroom.errors import StateError
 from watchroom.journal import Record, is_tick
+from watchroom.site import Site
 
 CHUNK_SAMPLES: Final = 30_000
 """Samples judged at once: enough to hide the cost of a call, few enough for the processor's cache."""
@@ -47,9 +49,12 @@ class Evaluator:
         births: Explains the aliases of frames.
         site_id: The site.
         deep: Samples of one signal in a chunk from which whole runs are judged instead of step by step.
+        site: Its places, for rules of access control; None for none.
     """
 
-    def __init__(self, ruleset: RuleSet, births: BirthStore, site_id: str, *, deep: int = DEEP) -> None:
+    def __init__(
+        self, ruleset: RuleSet, births: BirthStore, site_id: str, *, deep: int = DEEP, site: Site | None = None
+    ) -> None:
         self._ruleset = ruleset
         self._table = SignalTable(key for row in ruleset.rows for key in row.signals)
         for row in ruleset.rows:
@@ -68,6 +73,7 @@ class Evaluator:
             lanes=self._lanes,
         )
         self._sequences = SequenceJudge(ruleset.rows, table=self._table, lanes=self._lanes)
+        self.doors = DoorJudge(ruleset.rows, table=self._table, lanes=self._lanes, site=site)
         self._table.is_clean &= ~self._table.is_tracked
         self._sieve = Sieve(self._table)
         self._intake = Intake(births, site_id, table=self._table, lanes=self._lanes)
@@ -134,10 +140,13 @@ class Evaluator:
             self._late.take(late)
         sequences = self._sequences.judge(chunk, fresh=fresh, late=late, events=events)
         found += [(change, self._sequences.rows[change.row]) for change in sequences]
+        doors = self.doors.judge(chunk, fresh=fresh, late=late, events=events)
+        found += [(change, self.doors.rows[change.row]) for change in doors]
         judged.events += events
-        for change, row in self._sorted(found) if sequences else found:
+        for change, row in self._sorted(found) if sequences or doors else found:
             offset, arrived_ms = chunk.offset[change.record], chunk.arrived_ms[change.record]
-            judged.transitions.append(self._transition(change, row, offset=offset, arrived_ms=arrived_ms))
+            told = self._transition(change, row, offset=offset, arrived_ms=arrived_ms, cause=change.cause)
+            judged.transitions.append(told)
         self.judging_s += time.perf_counter() - started
 
     def _judge_conditions(self, chunk: Chunk, fresh: Samples) -> list[RowChange]:
@@ -153,6 +162,8 @@ class Evaluator:
             changes.append((change, self._conditions.rows[change.row], ()))
         for change in self._sequences.tick(0, record.arrived_ms):
             changes.append((change, self._sequences.rows[change.row], ()))
+        for change in self.doors.tick(0, record.arrived_ms):
+            changes.append((change, self.doors.rows[change.row], change.cause))
         causes_of = {id(change): causes for change, _, causes in changes}
         for change, row in self._sorted((change, row) for change, row, _ in changes):
             judged.transitions.append(
@@ -171,10 +182,10 @@ class Evaluator:
     def _transition(
         self, change: RowChange, row: RuleRow, *, offset: int, arrived_ms: int, cause: tuple[str, ...] = ()
     ) -> Transition:
-        if row.signal is None:
+        if row.kind == "health":
             gateway = self._health.gateway_of(change.row)
         else:
-            gateway = int(self._table.gateway[self._table.number(row.signal)])
+            gateway = -1 if row.signal is None else int(self._table.gateway[self._table.number(row.signal)])
         return Transition(
             row=row,
             kind=change.kind,
@@ -195,6 +206,9 @@ class Evaluator:
         if gateway < 0:
             return
         table, state = self._table, self._conditions
+        was_ms = max((int(self._lanes.complete_ms[lane]) for lane in self._lanes.lanes_of(gateway)), default=NEVER)
+        if was_ms > NEVER:
+            self.doors.restart_clock(gateway, now_ms - was_ms)
         mine = np.flatnonzero(table.gateway[: len(table)] == gateway)
         table.time_ms[mine] = np.where(table.time_ms[mine] == NEVER, NEVER, NEVER + 1)
         for lane in self._lanes.lanes_of(gateway):
@@ -223,6 +237,7 @@ class Evaluator:
             "late": self._late.to_json(),
             "health": self._health.to_json(),
             "sequences": self._sequences.to_json(),
+            "doors": self.doors.to_json(),
         }
         columns = {f"signal.{name}": column for name, column in self._table.columns().items()}
         columns |= {f"condition.{name}": column for name, column in self._conditions.columns().items()}
@@ -247,6 +262,7 @@ class Evaluator:
         self._late.load(content["late"])
         self._health.load(content["health"])
         self._sequences.load(content["sequences"])
+        self.doors.load(content.get("doors"))
         self._levels.reload()
         self._steps.reload()
         self._intake.forget()

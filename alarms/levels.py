@@ -26,6 +26,7 @@ class RowChange(NamedTuple):
     value: float
     quality: int
     is_late: bool = False
+    cause: tuple[str, ...] = ()
 
 
 class RowLevels:

@@ -92,6 +92,40 @@ class SequenceTest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AccessTest:
+    """A rule of access control, judged by ``alarms.doors``; times in ms.
+
+    Attributes:
+        of: Kind; see `alarms.templates.AccessKind`.
+        trues: States any of which makes a lasting condition true; for entries the door's contact.
+        events: (event kind, field, equipment, values) that make an entry right.
+        states: States that make it right.
+        warn_ms: Before a lasting condition warns; None for no warning.
+        after_ms: Before it is an alarm.
+        within_ms: In which things belong together.
+        skew_ms: Difference of clocks that is allowed for; the judgement waits for it.
+    """
+
+    of: str
+    trues: tuple[StateTest, ...] = ()
+    events: tuple[tuple[str, str, str, tuple[str | float, ...]], ...] = ()
+    states: tuple[StateTest, ...] = ()
+    warn_ms: int | None = None
+    after_ms: int = 0
+    within_ms: int = 0
+    skew_ms: int = 1000
+    count: int = 1
+    per: str = "door"
+    speed_mps: float = 7.0
+    hours: str = ""
+
+    @property
+    def delay_ms(self) -> int:
+        """How long a lasting condition goes on before it is told first."""
+        return self.after_ms if self.warn_ms is None else self.warn_ms
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Expected:
     """Keys of the signals that a piece of equipment should have by its template."""
 
@@ -124,7 +158,7 @@ class RuleRow:
     version: str
     equipment: str
     instance: str = ""
-    kind: Literal["limit", "state", "sequence", "health"]
+    kind: Literal["limit", "state", "sequence", "access", "health"]
     class_: str
     priorities: Mapping[str, int]
     latching: bool = False
@@ -144,6 +178,7 @@ class RuleRow:
     state: StateTest | None = None
     guard: StateTest | None = None
     sequence: SequenceTest | None = None
+    access: AccessTest | None = None
     health: str = ""
     after_ms: int = 0
     family: str | None = None

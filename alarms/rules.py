@@ -7,10 +7,11 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal
 
-from alarms.rows import Expected, Op, RuleRow, SequenceTest, StateTest
+from alarms.rows import AccessTest, Expected, Op, RuleRow, SequenceTest, StateTest
 from alarms.templates import (
+    ENTRY_KINDS,
     Explanation,
     Level,
     RuleSpec,
@@ -165,6 +166,16 @@ def _merge(base: Any, change: Any) -> Any:
     return {**base, **{key: _merge(base.get(key), value) for key, value in change.items()}}
 
 
+def _kind_of(spec: RuleSpec) -> Literal["limit", "state", "sequence", "access", "health"]:
+    if spec.limit is not None:
+        return "limit"
+    if spec.state is not None:
+        return "state"
+    if spec.sequence is not None:
+        return "sequence"
+    return "access" if spec.access is not None else "health"
+
+
 def _priorities(given: int | Mapping[Level, int]) -> dict[str, int]:
     if isinstance(given, int):
         return {"": given}
@@ -216,6 +227,8 @@ class _Scope:
 
     def rows(self, name: str, spec: RuleSpec, source: _Source) -> Iterator[RuleRow]:
         """Yield the rows of one rule, one for each repetition."""
+        if spec.access is not None and spec.access.of == "release_failed" and not self._extra("release_on"):
+            return
         try:
             for _, number in expand(name, spec.repeat, self.numbers):
                 yield self._row(name, spec, number, source)
@@ -225,6 +238,7 @@ class _Scope:
     def _row(self, name: str, spec: RuleSpec, number: int, source: _Source) -> RuleRow:
         state = self._state(spec.state, number, source)
         sequence = self._sequence(spec, number, source)
+        access = self._access(spec, number, source)
         limits: dict[str, float] = {}
         main = ""
         if spec.limit is not None:
@@ -235,6 +249,8 @@ class _Scope:
             main = state.signal
         elif sequence is not None:
             main = sequence.signal
+        elif access is not None:
+            main = access.trues[0].signal if access.trues else self._key("contact")
         guard = self._state(spec.when, number, source, part="when")
         info = self.signals.get(main.partition("/")[2])
         row = RuleRow(
@@ -243,7 +259,15 @@ class _Scope:
             version="",
             equipment=self.equipment_id,
             instance=str(number or ""),
-            kind="limit" if limits else "state" if state else "sequence" if sequence else "health",
+            kind="limit"
+            if limits
+            else "state"
+            if state
+            else "sequence"
+            if sequence
+            else "access"
+            if access
+            else "health",
             class_=spec.class_,
             priorities=_priorities(spec.priority),
             latching=spec.latching,
@@ -258,11 +282,12 @@ class _Scope:
             detail=spec.detail,
             limits=limits,
             deadband=amount(spec.deadband, self.numbers),
-            on_delay_ms=span_ms(spec.on_delay, self.numbers),
+            on_delay_ms=access.delay_ms if access else span_ms(spec.on_delay, self.numbers),
             off_delay_ms=span_ms(spec.off_delay, self.numbers),
             state=state,
             guard=guard,
             sequence=sequence,
+            access=access,
             health=spec.health.of if spec.health else "",
             family=None if spec.family is None else spec.family.replace("{n}", str(number)),
             after_ms=round(spec.health.after * 1000) if spec.health else 0,
@@ -275,6 +300,27 @@ class _Scope:
             raise source.error(
                 f"{self.equipment_id}: limits must rise: LL < L < H < HH", hint=f"they are {dict(limits)}"
             )
+
+    def _extra(self, name: str) -> Any:
+        return (self.equipment.model_extra or {}).get(name)
+
+    def _fires(self, source: _Source) -> Iterator[StateTest]:
+        """Yield the states of fire panels at which the door must release: ``release_on: {PANEL: [zones]}``."""
+        given = self._extra("release_on")
+        panels = given if isinstance(given, dict) else {}
+        for panel, zones in panels.items():
+            if panel not in self.site.equipment or not isinstance(zones, list):
+                raise source.error(
+                    f"{self.equipment_id}: release_on: expected {{PANEL: [zones]}}",
+                    hint=_near(panel, self.site.equipment),
+                )
+            if not zones:
+                yield StateTest(signal=f"{panel}/fire", op=Op.IN, values=(1.0,))
+            for zone in zones:
+                yield StateTest(signal=f"{panel}/zone{zone}_state", op=Op.BITS, mask=1)
+
+    def _key(self, name: str) -> str:
+        return f"{self.equipment_id}/{name}" if name in self.signals else ""
 
     def _signal(self, name: str, number: int, source: _Source, part: str) -> str:
         name = name.replace("{n}", str(number))
@@ -308,6 +354,32 @@ class _Scope:
             states=tuple(item for item in inputs if isinstance(item, StateTest)),
             within_ms=span_ms(spec.sequence.within, self.numbers),
             skew_ms=round(spec.sequence.skew * 1000),
+        )
+
+    def _access(self, spec: RuleSpec, number: int, source: _Source) -> AccessTest | None:
+        given = spec.access
+        if given is None:
+            return None
+        right = [item for one in given.unless for item in self._explanations(one, number, source)]
+        wrong = [item for one in given.while_ for item in self._explanations(one, number, source)]
+        if given.of in ENTRY_KINDS and not wrong:
+            wrong = [StateTest(signal=self._signal("contact", number, source, "access"), op=Op.IN, values=(1.0,))]
+        if given.of == "release_failed":
+            wrong = [*self._fires(source)]
+        own = self._extra("hours") or given.hours
+        return AccessTest(
+            of=given.of,
+            trues=tuple(item for item in wrong if isinstance(item, StateTest)),
+            events=tuple(item for item in right if isinstance(item, tuple)),
+            states=tuple(item for item in right if isinstance(item, StateTest)),
+            warn_ms=None if given.warn is None else span_ms(given.warn, self.numbers),
+            after_ms=span_ms(given.after, self.numbers),
+            within_ms=span_ms(given.within, self.numbers),
+            skew_ms=round(given.skew * 1000),
+            count=given.count,
+            per=given.per,
+            speed_mps=given.speed,
+            hours=str(own) if given.of == "unlocked" else "",
         )
 
     def _explanations(

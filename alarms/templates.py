@@ -16,6 +16,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from alarms.doors.hours import parse_hours
 from watchroom.durations import Seconds, seconds
 from watchroom.errors import ConfigError
 from watchroom.signals import Kind
@@ -26,6 +27,12 @@ FOLDER = Path(__file__).parent / "templates"
 EVERY = "every"
 
 AlarmClass = Literal["fire", "life_safety", "security", "equipment", "communication"]
+AccessKind = Literal[
+    "forced", "tailgating", "held", "release_failed", "unlocked", "denials", "unknown", "liveness", "antipassback",
+    "travel", "blacklisted", "lost", "expired", "duress",
+]  # fmt: skip
+ENTRY_KINDS = ("forced", "tailgating")
+SPAN_KINDS = ("held", "release_failed", "unlocked")
 Level = Literal["HH", "H", "L", "LL"]
 Amount = float | str
 Priority = Annotated[int, Field(ge=1, le=4)]
@@ -41,6 +48,8 @@ def _check_amount(value: object) -> object:
 
 
 def _check_span(value: object) -> object:
+    if value is None:
+        return None
     return value if isinstance(value, str) and _AMOUNT.fullmatch(value) else seconds(value)
 
 
@@ -52,7 +61,7 @@ class _Checked(Strict):
     def _amount(cls, value: object) -> object:
         return _check_amount(value)
 
-    @field_validator("on_delay", "off_delay", "within", mode="before", check_fields=False)
+    @field_validator("on_delay", "off_delay", "within", "after", "warn", mode="before", check_fields=False)
     @classmethod
     def _span(cls, value: object) -> object:
         return _check_span(value)
@@ -158,6 +167,37 @@ class Sequence(_Checked):
     skew: Seconds = 1.0
 
 
+class Access(_Checked):
+    """A rule of access control; what each kind means is told in ``alarms/doors``."""
+
+    of: AccessKind
+    while_: list[Explanation] = Field(default=[], alias="while", description="States that make it true")
+    unless: list[Explanation] = Field(default=[], description="Grants and states that make it right")
+    warn: Amount | None = Field(default=None, description="held: seconds before a warning, level H; the alarm is HH")
+    after: Amount = Field(default=0.0, description="Seconds the state must last")
+    within: Amount = Field(default=0.0, description="Seconds in which things belong together")
+    skew: Seconds = Field(default=1.0, description="Difference of clocks of devices that is allowed for")
+    count: Annotated[int, Field(ge=1, le=20)] = 1
+    per: Literal["card", "door"] = "door"
+    speed: Annotated[float, Field(gt=0)] = Field(default=7.0, description="travel: fastest a person moves, m/s")
+    hours: str = Field(default="", description="unlocked: when the door may be, such as Mo-Fr 07:00-19:00")
+
+    @field_validator("hours")
+    @classmethod
+    def _known_hours(cls, value: str) -> str:
+        if value and not value.startswith("rated."):
+            parse_hours(value)
+        return value
+
+    @model_validator(mode="after")
+    def _complete(self) -> Access:
+        if self.of in SPAN_KINDS and self.of != "release_failed" and not self.while_:
+            raise ValueError(f"{self.of} needs while: [states]")
+        if self.of in ENTRY_KINDS and not self.unless:
+            raise ValueError(f"{self.of} needs unless: [grants and states]")
+        return self
+
+
 class Health(Strict):
     """The equipment's data themselves are in doubt."""
 
@@ -203,13 +243,14 @@ class Guidance(Strict):
 
 
 class RuleSpec(_Checked):
-    """One rule as it stands in a file; exactly one of limit, state, sequence, health."""
+    """One rule as it stands in a file; exactly one of limit, state, sequence, access, health."""
 
     title: Text | None = None
     detail: Text | None = None
     limit: Limit | None = None
     state: StateIs | None = None
     sequence: Sequence | None = None
+    access: Access | None = None
     health: Health | None = None
     when: StateIs | None = Field(default=None, description="Guard: judged only while this state holds")
     deadband: Amount = 0.0
@@ -226,12 +267,13 @@ class RuleSpec(_Checked):
 
     @model_validator(mode="after")
     def _one_condition(self) -> RuleSpec:
-        given = [name for name in ("limit", "state", "sequence", "health") if getattr(self, name) is not None]
+        given = [name for name in ("limit", "state", "sequence", "access", "health") if getattr(self, name) is not None]
         if len(given) != 1:
-            raise ValueError("give exactly one of limit, state, sequence, health")
-        if self.when is not None and given[0] in ("sequence", "health"):
+            raise ValueError("give exactly one of limit, state, sequence, access, health")
+        if self.when is not None and given[0] in ("sequence", "access", "health"):
             raise ValueError("when: guards limit and state rules only")
-        if isinstance(self.priority, dict) and (self.limit is None or set(self.priority) != set(self.limit.levels)):
+        levels = set(self.limit.levels) if self.limit else {"H", "HH"} if self.access and self.access.warn else set()
+        if isinstance(self.priority, dict) and set(self.priority) != levels:
             raise ValueError("a priority for each level needs the same levels as limit")
         return self
 

@@ -179,5 +179,5 @@ def test_door_held_open(bench: Bench) -> None:
     bench.plant.samples(("DR-1/contact", 10_000, 1))
     bench.plant.run(11_000, 40_000)
     assert bench.judge() == []
-    bench.plant.run(41_000, 41_000)
+    bench.plant.run(41_000, 42_000)
     assert bench.judge() == [("door.held|DR-1|", "RAISE", 40_000)]

@@ -144,7 +144,7 @@ def test_urgent_alarms_open_tickets_with_clocks(kind: str, key: str) -> None:
 
 
 def test_what_latches() -> None:
-    """Fire, entrapment, forced doors, tampering and safety faults stay until reset; nothing else does."""
+    """Fire, entrapment, forced doors, tampering, listed credentials and safety faults stay until reset; no more."""
     latching = {row.rule for kind in TYPES for row in rows_of(kind) if row.latching}
     assert latching == {
         "fire",
@@ -155,6 +155,10 @@ def test_what_latches() -> None:
         "fault.open_door",
         "door.forced",
         "door.tamper",
+        "line.cut",
+        "access.duress",
+        "access.blacklisted",
+        "access.lost",
     }
 
 
@@ -171,6 +175,7 @@ def test_priority_one_is_rare() -> None:
         "speed.over",
         "pipe.burst",
         "mains.lost",
+        "access.duress",
     }
     rules = Counter(min(row.priorities.values()) for kind in TYPES for row in rows_of(kind) if not row.instance)
     assert rules[1] < rules[2] + rules[3] + rules[4]

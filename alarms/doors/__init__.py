@@ -1,0 +1,1 @@
+"""Access control: doors, credentials and the alarms that need several devices to be told."""
