@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,7 +14,7 @@ import structlog
 from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from ingest.store import HistoryStore, Retention, RewoundError, SampleBatch
+from ingest.store import HistoryStore, Retention, RewoundError, SampleBatch, Tended
 from watchroom.births import Birth, BirthStore
 from watchroom.errors import ContractError, StoreError
 from watchroom.frames import SampleFrame, decode
@@ -26,6 +28,8 @@ MOST_SAMPLES = 200_000
 MOST_BYTES = 4 << 20
 RETRY_S = (0.5, 1.0, 2.0, 5.0, 15.0)
 EXPIRE_EVERY_S = 3600.0
+TEND_EVERY_S = 5.0
+TEND_NICE = 10
 
 
 @dataclass(slots=True)
@@ -103,7 +107,6 @@ class HistoryWriter:
         self._site, self._journal, self._births, self._store = site_id, journal, births, store
         self._keep = Retention() if keep is None else keep
         self._position = 0
-        self._expire_at = 0.0
         self._problem = ""
         self._keys: dict[tuple[str, int, int], tuple[str, ...]] = {}
         self._stored = Counter("watchroom_history_samples", "Samples stored", registry=registry)
@@ -126,8 +129,11 @@ class HistoryWriter:
         """Copy until told to stop; returns after the last whole batch."""
         try:
             if self._insist(stop, self._open):
+                tender = threading.Thread(target=self._tend, args=(stop,), name="history-tend")
+                tender.start()
                 while not stop.is_set():
                     self._copy(stop)
+                tender.join()
         finally:
             self._store.close()
 
@@ -156,8 +162,7 @@ class HistoryWriter:
             if left <= 0 or stop.wait(min(left, 0.1)):
                 break
         batch = collected.batch()
-        if self._insist(stop, lambda: self._write(batch, position)):
-            self._expire()
+        self._insist(stop, lambda: self._write(batch, position))
 
     def _write(self, batch: SampleBatch, position: int) -> None:
         try:
@@ -215,10 +220,23 @@ class HistoryWriter:
                 return False
             attempt += 1
 
-    def _expire(self) -> None:
-        if time.monotonic() >= self._expire_at:
-            self._expire_at = time.monotonic() + EXPIRE_EVERY_S
+    def _tend(self, stop: threading.Event) -> None:
+        """Let the store do its background work, ranked below everything that is waited for."""
+        with suppress(OSError, AttributeError):
+            # Linux alone gives each thread its own rank
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), TEND_NICE)
+        expire_at, problem = 0.0, ""
+        while not stop.wait(TEND_EVERY_S):
+            now_ms = int(time.time() * 1000)
             try:
-                self._store.expire(int(time.time() * 1000), self._keep)
+                if isinstance(self._store, Tended):
+                    self._store.tend(now_ms, should_stop=stop.is_set)
+                if time.monotonic() >= expire_at:
+                    expire_at = time.monotonic() + EXPIRE_EVERY_S
+                    self._store.expire(now_ms, self._keep)
             except StoreError as exc:
-                log.warning("old samples not removed", problem=str(exc))
+                if str(exc) != problem:
+                    log.warning("history background work failed, to be repeated", problem=str(exc))
+                problem = str(exc)
+            else:
+                problem = ""

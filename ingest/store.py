@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -168,6 +168,22 @@ class HistoryWrites(Protocol):
 
     def close(self) -> None:
         """Let go of files and connections."""
+
+
+@runtime_checkable
+class Tended(Protocol):
+    """A store that has work to do in the background."""
+
+    def tend(self, now_ms: int, *, should_stop: Callable[[], bool]) -> None:
+        """Do what is due; called every few seconds by one thread, safe to stop or kill at any point.
+
+        Args:
+            now_ms: Present time, UTC.
+            should_stop: Asked between steps of a second or two.
+
+        Raises:
+            StoreError: If the store refuses; the next call goes on.
+        """
 
 
 class HistoryRange(Protocol):

@@ -146,7 +146,8 @@ def check_counts(store: HistoryReads, case: Case, *, start_ms: int, end_ms: int)
 def check_everything(store: HistoryReads, case: Case, *, start_ms: int, end_ms: int, buckets: int) -> None:
     """All reads of one range."""
     check_range(store, case, start_ms=start_ms, end_ms=end_ms, buckets=buckets)
-    check_samples(store, case, start_ms=start_ms, end_ms=end_ms, limit=max(1, buckets))
+    most = max(len(columns[0]) for columns in case.reference().values()) // 4
+    check_samples(store, case, start_ms=start_ms, end_ms=end_ms, limit=max(buckets, most))
     check_ends(store, case, at_ms=start_ms)
     check_counts(store, case, start_ms=start_ms, end_ms=end_ms)
     stored = {case.keys[row[0]] for batch in case.batches for row in batch}

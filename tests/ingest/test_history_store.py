@@ -7,11 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from ingest.duckdb_store import DuckStore
-from ingest.store import DAY_MS, MOST_BUCKETS, MOST_KEYS, Retention, SampleBatch, check_range
+from ingest.store import MOST_BUCKETS, MOST_KEYS, SampleBatch, check_range
 from watchroom.errors import StateError, StoreError
 
 KEYS = ("WP-01/outlet_pressure", "WP-01/flow", "TK-01/level")
@@ -74,60 +72,12 @@ def test_bad_and_missing_values_are_kept_but_never_averaged(store: DuckStore) ->
     assert (series.min, series.max, series.mean, series.last, series.count) == ([1.0], [3.0], [2.0], [3.0], [2])
 
 
-def test_old_samples_are_forgotten(store: DuckStore) -> None:
-    """Retention removes what is older, and nothing else."""
-    store.write(batch([(0, 10, 1.0, 0), (0, 2000, 2.0, 0)]), position=1)
-    store.expire(DAY_MS + 1000, Retention(raw_days=1))
-    assert store.range([KEYS[0]], start_ms=0, end_ms=5000, buckets=1)[KEYS[0]].count == [1]
-
-
 def test_a_file_that_is_no_database_is_a_store_error(tmp_path: Path) -> None:
     """Garbage in place of the database names the file instead of ending in a traceback."""
     path = tmp_path / "history.duckdb"
     path.write_bytes(b"this is not a database" * 500)
     with pytest.raises(StoreError, match=r"history\.duckdb"):
         DuckStore(path).open()
-
-
-@settings(max_examples=40, deadline=None)
-@given(
-    rows=st.lists(
-        st.tuples(st.integers(0, 2), st.integers(0, 999), st.floats(-1e6, 1e6), st.sampled_from([0, 0, 0, 1, 2, 4])),
-        max_size=60,
-        unique_by=lambda row: (row[0], row[1]),
-    ),
-    buckets=st.integers(1, 30),
-    start=st.integers(0, 400),
-    width=st.integers(1, 700),
-)
-def test_buckets_equal_a_plain_computation(
-    tmp_path_factory: pytest.TempPathFactory,
-    rows: list[tuple[int, int, float, int]],
-    buckets: int,
-    start: int,
-    width: int,
-) -> None:
-    """Min, max, mean, last and count of every bucket are those of the samples inside it."""
-    store = DuckStore(tmp_path_factory.mktemp("duck") / "h.duckdb")
-    store.open()
-    if rows:
-        store.write(batch(rows), position=1)
-    found = store.range(KEYS, start_ms=start, end_ms=start + width, buckets=buckets)
-    store.close()
-    for number, key in enumerate(KEYS):
-        groups: dict[int, list[tuple[int, float]]] = {}
-        for series, time_ms, value, quality in sorted(rows, key=lambda row: row[1]):
-            if series == number and start <= time_ms < start + width and quality in (0, 4):
-                groups.setdefault((time_ms - start) * buckets // width, []).append((time_ms, value))
-        expected = [groups[index] for index in sorted(groups)]
-        series_found = found[key]
-        assert series_found.t == [group[-1][0] for group in expected]
-        assert series_found.min == [min(v for _, v in group) for group in expected]
-        assert series_found.max == [max(v for _, v in group) for group in expected]
-        assert series_found.last == [group[-1][1] for group in expected]
-        assert series_found.count == [len(group) for group in expected]
-        assert series_found.mean == pytest.approx([sum(v for _, v in g) / len(g) for g in expected])
-        assert len(series_found.t) <= buckets
 
 
 @pytest.mark.parametrize(
