@@ -10,12 +10,21 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
+from gateway.admission import ANYBODY, Admission
 from gateway.configfile import DeviceEntry, GatewayFile, LinkEntry
 from gateway.mapping import Mapping as ReaderMapping
 from gateway.mappingcheck import compile_mapping
 from gateway.model import Model, ModelLibrary
 from gateway.modelfile import named_booleans
-from gateway.sources import CARRIERS, SOURCE_KEYS, SourceDevice, Speaks, check_sources, compile_source
+from gateway.sources import (
+    CARRIERS,
+    SOURCE_KEYS,
+    SourceDevice,
+    Speaks,
+    check_sources,
+    compile_admission,
+    compile_source,
+)
 from watchroom.errors import ConfigError
 from watchroom.signals import EQUIPMENT_ID, SIGNAL_NAME, Kind, SignalSpec
 from watchroom.yamlfile import Path_, YamlFile, load_yaml
@@ -43,6 +52,7 @@ class LinkConfig:
         keep_session: The broker keeps messages while the gateway is away.
         protocol: MQTT version to speak.
         speaks: What goes over tcp, serial and listen.
+        admission: Who may connect to listen.
     """
 
     name: str
@@ -66,6 +76,7 @@ class LinkConfig:
     keep_session: bool = True
     protocol: Literal["auto", "5", "3.1.1"] = "auto"
     speaks: Speaks = "modbus"
+    admission: Admission = ANYBODY
 
     def __str__(self) -> str:
         return f"{self.name} ({self.host}:{self.port})" if self.port else f"{self.name} ({self.host})"
@@ -151,7 +162,7 @@ def load_gateway(path: Path, *, models: ModelLibrary, addresses: Mapping[str, st
     sources: dict[str, SourceDevice] = {}
     for name, device in entry.devices.items():
         link = _link_of(file, name, device, links)
-        if link.kind == "mqtt":
+        if link.kind == "mqtt" or link.speaks == "mqtt":
             readers[name] = _reader(file, name, device)
         elif link.speaks != "modbus":
             sources[name] = compile_source(file, name, device, speaks=link.speaks)
@@ -266,7 +277,7 @@ def _spoken(file: YamlFile, link: LinkConfig, entry: LinkEntry) -> LinkConfig:
     allowed = CARRIERS[entry.speaks]
     if link.kind != "mqtt" and link.kind not in allowed:
         raise file.error(where, f"{entry.speaks} does not go over {link.kind}:", hint=f"one of {', '.join(allowed)}")
-    return replace(link, speaks=entry.speaks)
+    return replace(link, speaks=entry.speaks, admission=compile_admission(file, link, entry))
 
 
 def _broker(file: YamlFile, name: str, entry: LinkEntry, addresses: Mapping[str, str]) -> LinkConfig:

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from gateway.admission import AccountEntry
 from gateway.mappingfile import MqttEntry
 from gateway.panelfile import TransmitterEntry
 from watchroom.durations import Seconds
@@ -33,8 +34,13 @@ class LinkEntry(Strict):
     hello: str = Field(default="", description="Registration a dialled-in device sends first; text, or hex:0102FF")
     heartbeat: str = Field(default="", description="What it sends between telegrams; text, or hex:FE")
     mqtt: str | None = Field(default=None, description="mqtt://[user@]host[:port] of a broker of readers, or mqtts://")
-    speaks: Literal["modbus", "gbt26875"] = Field(
-        default="modbus", description="What goes over tcp, serial or listen; gbt26875: fire transmitters"
+    speaks: Literal["modbus", "gbt26875", "mqtt"] = Field(
+        default="modbus",
+        description="What goes over tcp, serial or listen; gbt26875: fire transmitters, mqtt: readers connect to us",
+    )
+    accounts: dict[str, AccountEntry] = Field(default={}, description="Who may connect to listen: (mqtt)")
+    senders: list[str] = Field(
+        default=[], alias="from", description="IP addresses or networks that may connect to listen: (mqtt)"
     )
     framing: Literal["tcp", "rtu", "ascii"] | None = Field(
         default=None, description="Telegrams: tcp on tcp, rtu on serial and listen unless it says otherwise"

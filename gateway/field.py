@@ -52,7 +52,7 @@ class FieldSide:
         self._readers: dict[str, ReaderLink] = {}
         self._sources: dict[str, FireLink] = {}
         for name, link in config.links.items():
-            if link.kind == "mqtt":
+            if link.kind == "mqtt" or link.speaks == "mqtt":
                 mappings = [reader.mapping for reader in config.readers_on(name)]
                 self._readers[name] = ReaderLink(
                     link,

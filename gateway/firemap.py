@@ -6,10 +6,10 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
-from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from gateway.admission import Network, admits
 from gateway.fireframe import FireFrame, local_ms
 from gateway.fireobjects import (
     ANALOGS,
@@ -52,7 +52,6 @@ DUTY_TEXTS = {
     "3": {"zh": "超时未应答", "en": "not answered"},
 }
 TRANSMITTER = "transmitter"
-Network = IPv4Network | IPv6Network
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +124,7 @@ class FireDevice:
         """Whether a frame with this source address, from this host, is this transmitter's."""
         if self.address is not None and self.address != address:
             return False
-        return not self.networks or any(ip_address(host) in network for network in self.networks)
+        return admits(self.networks, host)
 
 
 @dataclass(slots=True)

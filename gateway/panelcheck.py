@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from ipaddress import ip_network
 from zoneinfo import ZoneInfo
 
+from gateway.admission import Network
 from gateway.fireframe import parse_address
-from gateway.firemap import DUTY, AnalogRule, FireDevice, Network
+from gateway.firemap import DUTY, AnalogRule, FireDevice
 from gateway.fireobjects import parse_part
 from gateway.panel import SUMMARY, Zones
 from gateway.panelfile import TransmitterEntry

@@ -1,45 +1,59 @@
-"""Readers behind an MQTT broker: every message once, in order, acknowledged after its events are on the disk."""
+"""Readers over MQTT, behind a broker or at our own door: every message once, in order, acknowledged after the disk."""
 
 from __future__ import annotations
 
 import asyncio
-import itertools
 import os
-from collections.abc import Callable, Sequence
-from collections.abc import Mapping as Names
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-import numpy as np
 import structlog
 from pydantic import SecretStr
 
 from gateway.config import LinkConfig
-from gateway.mapping import ONLINE, Mapping, Reading, Reply
-from gateway.sink import Sink
-from gateway.unmatched import Unmatched
-from watchroom.errors import ContractError, LinkError, StoreError
+from gateway.desk import MAX_PAYLOAD, Desk
+from gateway.mapping import Mapping as ReaderMapping
+from gateway.mapping import Reply
+from gateway.mqttserver import MqttServer
+from gateway.sink import Sink, keep
+from watchroom.errors import LinkError
 from watchroom.frames import Event
 from watchroom.mqtt import Message, MqttLink
 from watchroom.settings import MqttSettings
-from watchroom.signals import Quality
+
+__all__ = ["MAX_PAYLOAD", "MAX_WAITING", "WINDOW", "ReaderLink"]
 
 WINDOW = 256
 """Messages that may be under way between the broker and the disk."""
 MAX_WAITING = 10_000
-MAX_PAYLOAD = 4 * 1024 * 1024
-_TRY_AGAIN_S = 0.5
 
 log = structlog.get_logger()
 
 Work = tuple[Message, Sequence["asyncio.Task[None]"], Sequence[Reply]]
 
 
+class Transport(Protocol):
+    """Where the messages come from: a client of a broker, or our own server."""
+
+    def start(self) -> None:
+        """Begin; returns at once."""
+
+    def stop(self) -> None:
+        """End; may block."""
+
+    def ack(self, message: Message) -> bool:
+        """Acknowledge a QoS 1 message; False if its connection is gone."""
+
+    def publish(self, topic: str, payload: bytes, *, qos: int = 1, retain: bool = False) -> int:
+        """Send a message to who listens; LinkError if it cannot be sent."""
+
+
 class ReaderLink:
-    """Keeps one subscription to a broker of readers.
+    """Keeps one subscription to a broker of readers, or a server that readers connect to.
 
     Args:
-        link: The broker.
+        link: The broker, or the port to listen on.
         mappings: How its messages are read; every one sees every message.
         client_id: Names the session at the broker; the same after a restart.
         aliases: Signal key -> alias of the birth.
@@ -52,64 +66,62 @@ class ReaderLink:
     def __init__(
         self,
         link: LinkConfig,
-        mappings: Sequence[Mapping],
+        mappings: Sequence[ReaderMapping],
         *,
         client_id: str,
-        aliases: Names[str, int],
+        aliases: Mapping[str, int],
         sink: Sink,
         now_ms: Callable[[], int],
         key: bytes,
         folder: Path,
     ) -> None:
         self._link, self._mappings, self._client_id = link, tuple(mappings), client_id
-        self._sink, self._now_ms, self._key = sink, now_ms, key
-        self._aliases = {
-            key: alias
-            for key, alias in aliases.items()
-            if any(key == spec.key for mapping in mappings for spec in mapping.specs())
-        }
-        self._unmatched = Unmatched(folder)
-        self._last: dict[str, Reading] = {}
-        self._seen_ms: dict[str, int] = {}
-        self._is_down = True
-        self._messages = self._ignored = self._overrun = 0
+        self._sink, self._now_ms = sink, now_ms
+        self._desk = Desk(mappings, aliases=aliases, sink=sink, now_ms=now_ms, key=key, folder=folder)
+        self._messages = self._overrun = 0
         self._arrivals: asyncio.Queue[tuple[Message, int]] = asyncio.Queue()
         self._under_way: asyncio.Queue[Work] = asyncio.Queue(WINDOW)
-        self._mqtt: MqttLink | None = None
+        self._transport: Transport | None = None
+        self._server: MqttServer | None = None
 
     @property
     def is_down(self) -> bool:
-        """Whether there is no connection to the broker."""
-        return self._is_down
+        """Whether there is no connection to the broker, or the port is not open."""
+        return self._desk.is_down
 
     def status(self) -> dict[str, Any]:
         """Return what the health page shows."""
-        return {
-            "is_down": self._is_down,
+        status = self._desk.status() | {
             "messages": self._messages,
-            "ignored": self._ignored,
-            "unmatched": dict(self._unmatched.counts),
             "refused": self._overrun,
             "waiting": self._arrivals.qsize() + self._under_way.qsize(),
         }
+        return status if self._server is None else status | self._server.status()
 
     async def run(self) -> None:
         """Receive until cancelled; may be called again after it ended."""
         # what an earlier run left came by another connection and comes again: it was not acknowledged
         self._arrivals, self._under_way = asyncio.Queue(), asyncio.Queue(WINDOW)
-        mqtt = self._mqtt = self._connect(asyncio.get_running_loop())
-        mqtt.start()
+        transport: Transport
+        if self._link.kind == "listen":
+            transport = self._server = MqttServer(self._link, on_message=self._arrived_now, on_open=self._desk.restored)
+        else:
+            transport = self._connect(asyncio.get_running_loop())
+        self._transport = transport
+        transport.start()
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._acknowledge(mqtt), name=f"acks {self._link.name}")
-                group.create_task(self._watch_online(), name=f"online {self._link.name}")
+                if self._server is not None:
+                    group.create_task(self._server.run(), name=f"server {self._link.name}")
+                group.create_task(self._acknowledge(transport), name=f"acks {self._link.name}")
+                group.create_task(self._desk.watch_online(), name=f"online {self._link.name}")
                 while True:
                     message, arrived_ms = await self._arrivals.get()
                     events, replies = self._take(message, arrived_ms)
-                    commits = [group.create_task(self._commit(event), name="event") for event in events]
+                    commits = [group.create_task(keep(self._sink, [event]), name="event") for event in events]
                     await self._under_way.put((message, commits, replies))
         finally:
-            await asyncio.to_thread(mqtt.stop)
+            await asyncio.to_thread(transport.stop)
 
     def _connect(self, loop: asyncio.AbstractEventLoop) -> MqttLink:
         filters = tuple(dict.fromkeys(name for mapping in self._mappings for name in mapping.filters))
@@ -117,10 +129,10 @@ class ReaderLink:
         def on_up() -> None:
             if filters:
                 mqtt.subscribe(*filters, qos=self._link.qos)
-            loop.call_soon_threadsafe(self._restored)
+            loop.call_soon_threadsafe(self._desk.restored)
 
         def on_down(_: str) -> None:
-            loop.call_soon_threadsafe(self._lost)
+            loop.call_soon_threadsafe(self._desk.lost)
 
         def on_message(message: Message) -> None:
             loop.call_soon_threadsafe(self._arrived, message, self._now_ms())
@@ -145,6 +157,9 @@ class ReaderLink:
         )
         return mqtt
 
+    def _arrived_now(self, message: Message) -> None:
+        self._arrived(message, self._now_ms())
+
     def _arrived(self, message: Message, arrived_ms: int) -> None:
         if self._arrivals.qsize() >= MAX_WAITING:
             # QoS 1 comes again after a reconnect, because it is not acknowledged; QoS 0 is lost by its nature
@@ -162,90 +177,23 @@ class ReaderLink:
             alive = mapping.online(message.topic, message.payload)
             if alive is not None:
                 was_wanted = True
-                self._is_alive(alive, arrived_ms)
+                self._desk.is_alive(alive, arrived_ms)
             captures = mapping.topic.capture(message.topic)
             if captures is None:
                 continue
             was_wanted = True
-            self._convert(mapping, captures, message, arrived_ms, events, replies)
-        self._ignored += not was_wanted
+            found = self._desk.take(
+                mapping, captures, topic=message.topic, payload=message.payload, arrived_ms=arrived_ms
+            )
+            events += found[0]
+            replies += found[1]
+        self._desk.ignored += not was_wanted
         for reply in replies:
             if not reply.is_after_commit:
                 self._send(reply)
         return events, [reply for reply in replies if reply.is_after_commit]
 
-    def _convert(
-        self,
-        mapping: Mapping,
-        captures: Names[str, str],
-        message: Message,
-        arrived_ms: int,
-        events: list[Event],
-        replies: list[Reply],
-    ) -> None:
-        try:
-            if len(message.payload) > MAX_PAYLOAD:
-                raise ContractError("length", f"{len(message.payload)} bytes")
-            mapped = mapping.convert(captures, message.payload, arrived_ms=arrived_ms, key=self._key)
-        except ContractError as exc:
-            self._set_aside(mapping, message, exc.reason, exc.detail, arrived_ms)
-            return
-        except Exception as exc:  # the boundary of one reader: its strange message must not stop the others
-            log.exception("mapping failed", device=mapping.name, topic=message.topic)
-            self._set_aside(mapping, message, "bug", repr(exc), arrived_ms)
-            return
-        for refusal in mapped.refused:
-            self._set_aside(mapping, message, refusal.reason, refusal.detail, arrived_ms)
-        self._report(mapped.readings)
-        for equipment in {reading.key.partition("/")[0] for reading in mapped.readings}:
-            self._is_alive(equipment, arrived_ms)
-        events += mapped.events
-        replies += mapped.replies
-
-    def _report(self, readings: Sequence[Reading]) -> None:
-        for time_ms, group in itertools.groupby(readings, key=lambda reading: reading.time_ms):
-            same = list(group)
-            for reading in same:
-                self._last[reading.key] = reading
-            self._sink.report(
-                np.array([self._aliases[reading.key] for reading in same], dtype=np.uint32),
-                time_ms,
-                np.array([reading.value for reading in same]),
-                np.array([reading.quality for reading in same], dtype=np.uint8),
-            )
-
-    def _set_aside(self, mapping: Mapping, message: Message, reason: str, detail: str, arrived_ms: int) -> None:
-        if mapping.entry.on_unmatched == "ignore":
-            self._ignored += 1
-            return
-        if not self._unmatched.counts[reason]:
-            log.warning(
-                "message fits no mapping", device=mapping.name, topic=message.topic, reason=reason, detail=detail
-            )
-        try:
-            self._unmatched.keep(
-                message.topic,
-                mapping.without_dropped(message.payload),
-                device=mapping.name,
-                reason=reason,
-                detail=detail,
-                time_ms=arrived_ms,
-            )
-        except OSError as exc:
-            log.error("cannot keep an unmatched message", reason=exc.strerror)
-
-    async def _commit(self, event: Event) -> None:
-        """Return when the event is on the disk; while there is no room the reader is not acknowledged."""
-        while True:
-            try:
-                if not self._sink.is_full:
-                    await self._sink.event(event)
-                    return
-            except StoreError as exc:
-                log.error("event not stored, trying again", reason=str(exc))
-            await asyncio.sleep(_TRY_AGAIN_S)
-
-    async def _acknowledge(self, mqtt: MqttLink) -> None:
+    async def _acknowledge(self, transport: Transport) -> None:
         """Acknowledge in the order of arrival, as MQTT asks."""
         while True:
             message, commits, replies = await self._under_way.get()
@@ -256,61 +204,12 @@ class ReaderLink:
             for reply in replies:
                 self._send(reply)
             if message.qos:
-                mqtt.ack(message)
+                transport.ack(message)
 
     def _send(self, reply: Reply) -> None:
         try:
-            if self._mqtt is not None:
-                self._mqtt.publish(reply.topic, reply.payload, qos=1)
+            if self._transport is not None:
+                self._transport.publish(reply.topic, reply.payload, qos=1)
         except LinkError:
             # the reader sends its record again, and gets its answer then
             log.debug("reply not sent", topic=reply.topic)
-
-    def _lost(self) -> None:
-        self._is_down = True
-        aliases = np.array(sorted(self._aliases.values()), dtype=np.uint32)
-        if len(aliases):
-            n = len(aliases)
-            bad = np.full(n, Quality.NO_COMMUNICATION, dtype=np.uint8)
-            self._sink.report(aliases, self._now_ms(), np.full(n, np.nan), bad)
-
-    def _restored(self) -> None:
-        """Report the last values as uncertain: what changed meanwhile follows from the broker's session."""
-        self._is_down = False
-        known = [reading for reading in self._last.values() if reading.value == reading.value]
-        if known:
-            self._sink.report(
-                np.array([self._aliases[reading.key] for reading in known], dtype=np.uint32),
-                self._now_ms(),
-                np.array([reading.value for reading in known]),
-                np.full(len(known), Quality.UNCERTAIN, dtype=np.uint8),
-            )
-        now_ms = self._now_ms()
-        self._seen_ms = dict.fromkeys(self._seen_ms, now_ms)
-
-    def _is_alive(self, equipment: str, now_ms: int) -> None:
-        key = f"{equipment}/{ONLINE}"
-        if key in self._aliases:
-            self._seen_ms[equipment] = now_ms
-            self._report([Reading(key, now_ms, 1.0, Quality.GOOD)])
-
-    async def _watch_online(self) -> None:
-        """Report readers that have been silent for too long."""
-        watched = {
-            equipment: mapping.entry.online.timeout * 1000
-            for mapping in self._mappings
-            if mapping.entry.online is not None
-            for equipment in mapping.equipment
-        }
-        if not watched:
-            return
-        started_ms = self._now_ms()
-        while True:
-            await asyncio.sleep(min(watched.values()) / 4000)
-            now_ms = self._now_ms()
-            for equipment, timeout_ms in watched.items():
-                key = f"{equipment}/{ONLINE}"
-                last = self._last.get(key)
-                is_told = last is not None and last.value == 0.0
-                if not self._is_down and not is_told and now_ms - self._seen_ms.get(equipment, started_ms) > timeout_ms:
-                    self._report([Reading(key, now_ms, 0.0, Quality.GOOD)])

@@ -5,18 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
+from gateway.admission import Admission
 from gateway.firemap import FireDevice
-from gateway.panelcheck import check_alone, compile_transmitter
+from gateway.panelcheck import check_alone, compile_networks, compile_transmitter
 from watchroom.signals import EQUIPMENT_ID
 from watchroom.yamlfile import YamlFile
 
 if TYPE_CHECKING:
-    from gateway.configfile import DeviceEntry
+    from gateway.config import LinkConfig
+    from gateway.configfile import DeviceEntry, LinkEntry
 
-Speaks = Literal["modbus", "gbt26875"]
+Speaks = Literal["modbus", "gbt26875", "mqtt"]
 SourceDevice = FireDevice
-CARRIERS: Mapping[Speaks, tuple[str, ...]] = {"modbus": ("tcp", "serial", "listen"), "gbt26875": ("tcp", "listen")}
+CARRIERS: Mapping[Speaks, tuple[str, ...]] = {
+    "modbus": ("tcp", "serial", "listen"),
+    "gbt26875": ("tcp", "listen"),
+    "mqtt": ("listen",),
+}
 """What may carry it: kinds of links."""
+DOORS = frozenset({"mqtt"})
+"""What readers speak that connect to us, and therefore must show who they are."""
 SOURCE_KEYS = ("transmitter",)
 """Keys of a device that is neither Modbus nor MQTT; it has exactly the one its link speaks."""
 _KEY: Mapping[Speaks, str] = {"gbt26875": "transmitter"}
@@ -51,6 +59,29 @@ def compile_source(file: YamlFile, name: str, entry: DeviceEntry, *, speaks: Spe
         equipment=entry.equipment,
         prefix=entry.prefix,
     )
+
+
+def compile_admission(file: YamlFile, link: LinkConfig, entry: LinkEntry) -> Admission:
+    """Return who may connect to a link.
+
+    Raises:
+        ConfigError: If an account or network is wrong, or a port for readers is open to everybody.
+    """
+    where = ("links", link.name)
+    is_door = entry.speaks in DOORS
+    for key in ("accounts", "from"):
+        if (*where, key) in file.lines and not is_door:
+            raise file.error(
+                (*where, key), "this is for ports that readers connect to", hint="listen: and speaks: mqtt"
+            )
+    for name, account in entry.accounts.items():
+        if (account.password_env is None) == (account.password_file is None):
+            raise file.error((*where, "accounts", name), "an account has password_env: or password_file:")
+    networks = compile_networks(file, (*where, "from"), entry.senders)
+    is_local = link.host in {"127.0.0.1", "::1", "localhost"}
+    if is_door and not (entry.accounts or networks or is_local):
+        raise file.error(where, "this port is open to everybody", hint="add accounts: or from: [10.0.3.0/24]")
+    return Admission(networks, tuple(entry.accounts.items()))
 
 
 def check_sources(file: YamlFile, sources: Sequence[SourceDevice]) -> None:
