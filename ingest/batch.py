@@ -84,19 +84,37 @@ class Batch:
         """
         topic: Topic | None = None
         try:
-            topic = parse_topic(topic_text)
-            if topic.site != self._site or not ID.fullmatch(topic.gateway) or topic.gateway == CENTRE_GATEWAY:
-                raise ContractError("topic", topic_text)
-            if topic.leaf == "status":
-                self._status(topic.gateway, payload)
-            elif topic.leaf == "birth":
-                self._birth_message(topic.gateway, payload, now_ms)
-            else:
-                self._frame(topic, payload, now_ms)
+            topic = self._address(topic_text)
+            self._dispatch(topic, payload, now_ms)
         except ContractError as exc:
             self._refuse(exc, topic_text, payload, now_ms=now_ms)
             if topic is not None and exc.reason != "topic":
                 self.source(topic.gateway).quarantined += 1
+
+    def retry(self, topic_text: str, payload: bytes, now_ms: int) -> bool:
+        """Take in a message that was refused before; return whether it was taken this time.
+
+        A refused frame counts as received, so that its sender goes on; its number does not speak against it here.
+        Readers drop what they have judged before.
+
+        Raises:
+            StoreError: If the disk refuses; the message was not taken.
+        """
+        try:
+            topic = self._address(topic_text)
+            if topic.leaf in ("status", "birth"):
+                self._dispatch(topic, payload, now_ms)
+                return True
+            header, _ = check_header(payload)
+            key = (topic.gateway, header.epoch, header.seq)
+            if header.is_heartbeat or key in self._taken:
+                return header.is_heartbeat
+            frame, is_explained = self._understood(topic.gateway, payload)
+            if is_explained:
+                self._append(key, frame, payload, now_ms=now_ms, is_live=False)
+            return is_explained
+        except ContractError:
+            return False
 
     def release_waiting(self, now_ms: int) -> None:
         """Take in the frames whose birth came while nobody looked (a crash between the two)."""
@@ -132,6 +150,20 @@ class Batch:
         finally:
             self._clear()
 
+    def _address(self, text: str) -> Topic:
+        topic = parse_topic(text)
+        if topic.site != self._site or not ID.fullmatch(topic.gateway) or topic.gateway == CENTRE_GATEWAY:
+            raise ContractError("topic", text)
+        return topic
+
+    def _dispatch(self, topic: Topic, payload: bytes, now_ms: int) -> None:
+        if topic.leaf == "status":
+            self._status(topic.gateway, payload)
+        elif topic.leaf == "birth":
+            self._birth_message(topic.gateway, payload, now_ms)
+        else:
+            self._frame(topic, payload, now_ms)
+
     def _status(self, gateway: str, payload: bytes) -> None:
         if not payload:
             return
@@ -153,7 +185,7 @@ class Batch:
 
     def _frame(self, topic: Topic, payload: bytes, now_ms: int) -> None:
         gateway = topic.gateway
-        header, is_known = check_header(payload)
+        header, _ = check_header(payload)
         if header.is_heartbeat:
             self._heartbeat(gateway, header, payload, now_ms=now_ms)
             return
@@ -165,16 +197,10 @@ class Batch:
             self._repeated[gateway] += 1
             return
         try:
-            if not is_known:
-                raise ContractError("version", "a newer program of ours wrote this frame")
-            frame = decode(payload)
-            birth = self._explain(gateway, frame)
-            if birth is None:
+            frame, is_explained = self._understood(gateway, payload)
+            if not is_explained:
                 self._aside.keep(Waiting(gateway, header.epoch, header.schema, header.seq), payload)
                 return
-            check_content(frame, gateway=gateway, birth=birth)
-            if isinstance(frame, BirthFrame):
-                self._births.put(self._site, frame.birth)
         except ContractError as exc:
             # its checksum was right, so its number counts: it must not block the sender's window
             if self._refuse(exc, str(topic), payload, now_ms=now_ms):
@@ -192,6 +218,24 @@ class Batch:
             return
         self._journal.append(self._site, gateway, payload, arrived_ms=now_ms)
         self._heard.append((gateway, header, now_ms, True))
+
+    def _understood(self, gateway: str, payload: bytes) -> tuple[Frame, bool]:
+        """Return a frame, and whether its birth is known; a birth is put on the way.
+
+        Raises:
+            ContractError: If the frame breaks the contract.
+        """
+        _, is_known = check_header(payload)
+        if not is_known:
+            raise ContractError("version", "a newer program of ours wrote this frame")
+        frame = decode(payload)
+        birth = self._explain(gateway, frame)
+        if birth is None:
+            return frame, False
+        check_content(frame, gateway=gateway, birth=birth)
+        if isinstance(frame, BirthFrame):
+            self._births.put(self._site, frame.birth)
+        return frame, True
 
     def _explain(self, gateway: str, frame: Frame) -> Birth | None:
         if isinstance(frame, BirthFrame):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections import Counter, OrderedDict
 from pathlib import Path
 
@@ -12,14 +11,18 @@ import structlog
 from prometheus_client import CollectorRegistry
 from prometheus_client import Counter as Metric
 
+from ingest import quarantine_file
+from ingest.quarantine_file import Content, Quarantined
 from watchroom.disk import Disk, replace_file
 
 log = structlog.get_logger(__name__)
 
-_NAME = re.compile(r"(\d+)-([a-z]+)-([0-9a-f]{16})\.bad")
 KEPT = "version"
 """Reason whose frames are never pushed out: a newer program of ours will read them."""
 NEW_PER_SECOND = 50
+LIMIT_FILES = 10_000
+RETRIES = 64
+"""Messages tried again in one go, so that live frames wait for milliseconds only."""
 
 
 class Quarantine:
@@ -41,11 +44,8 @@ class Quarantine:
         self._files: OrderedDict[str, tuple[str, int]] = OrderedDict()  # digest -> (name, bytes)
         self._second, self._in_second = 0, 0
         disk.make_folder(folder)
-        for name in sorted(
-            disk.names(folder), key=lambda name: int(name.split("-")[0]) if _NAME.fullmatch(name) else 0
-        ):
-            if match := _NAME.fullmatch(name):
-                self._files[match[3]] = (name, disk.size(folder / name))
+        for item in quarantine_file.listed(disk, folder):
+            self._files[item.digest] = (item.name, disk.size(folder / item.name))
 
     @property
     def size_bytes(self) -> int:
@@ -80,6 +80,35 @@ class Quarantine:
             log.warning("message quarantined", reason=reason, detail=detail, topic=topic, folder=str(self._folder))
         return True
 
+    def asked(self) -> list[tuple[Quarantined, Content]]:
+        """Return some of the messages that a person wants tried again.
+
+        Raises:
+            StoreError: If the disk refuses.
+        """
+        found: list[tuple[Quarantined, Content]] = []
+        for item in quarantine_file.listed(self._disk, self._folder):
+            if not item.is_asked or len(found) >= RETRIES:
+                continue
+            try:
+                found.append((item, quarantine_file.read(self._disk, self._folder, item)))
+            except FileNotFoundError:
+                continue
+            except (ValueError, KeyError, TypeError):
+                self.keep(item)
+        return found
+
+    def keep(self, item: Quarantined) -> None:
+        """A message tried again was refused again: it stays."""
+        self._disk.rename(self._folder / item.name, self._folder / item.other)
+        size = self._disk.size(self._folder / item.other)
+        self._files[item.digest] = (item.other, size)
+
+    def release(self, item: Quarantined) -> None:
+        """A message tried again was taken in, durably: it goes."""
+        self._disk.unlink(self._folder / item.name)
+        self._files.pop(item.digest, None)
+
     def _may_write(self, reason: str, now_ms: int) -> bool:
         second = now_ms // 1000
         if second != self._second:
@@ -90,11 +119,11 @@ class Quarantine:
     def _make_room(self, size: int) -> bool:
         total = self.size_bytes
         for digest, (name, old) in list(self._files.items()):
-            if total + size <= self._limit:
+            if total + size <= self._limit and len(self._files) < LIMIT_FILES:
                 break
             if f"-{KEPT}-" in name:
                 continue
             self._disk.unlink(self._folder / name)
             del self._files[digest]
             total -= old
-        return total + size <= self._limit
+        return total + size <= self._limit and len(self._files) < LIMIT_FILES

@@ -85,6 +85,7 @@ class Receiver:
         self._ledger = Ledger(folder / "received.json", disk=disk)
         self._quarantine = Quarantine(folder / "quarantine", disk=disk, registry=registry)
         self._aside = Aside(folder / "waiting", disk=disk)
+        self._births = births
         self._batch = Batch(
             site_id, journal, births=births, ledger=self._ledger, aside=self._aside, quarantine=self._quarantine
         )
@@ -282,6 +283,8 @@ class Receiver:
         if not is_full:
             self._ask_for_gaps(now_s)
         try:
+            if not is_full:
+                self._retry_refused()
             if now_s >= self._snapshot_s and not is_full:
                 self._snapshot_s = now_s + SNAPSHOT_S
                 self._snapshot()
@@ -290,6 +293,21 @@ class Receiver:
                 self._journal.trim(self._site, now_ms=self._now_ms(), keep_bytes=KEEP_BYTES, keep_ms=KEEP_MS)
         except StoreError as exc:
             log.error("journal housekeeping failed", error=str(exc))
+
+    def _retry_refused(self) -> None:
+        """Try again what a person asked for with ``watchroom quarantine retry``."""
+        asked = self._quarantine.asked()
+        if not asked:
+            return
+        now_ms = self._now_ms()
+        taken = [self._batch.retry(content.topic, content.payload, now_ms) for _, content in asked]
+        self._sync()
+        for (item, _), is_taken in zip(asked, taken, strict=True):
+            if is_taken:
+                self._quarantine.release(item)
+            else:
+                self._quarantine.keep(item)
+        log.info("quarantine tried again", messages=len(asked), taken=sum(taken))
 
     def _tell(self, now_s: float) -> None:
         """Append what the centre says about itself, if that is due."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from watchroom import __version__
 from watchroom.errors import ConfigError, WatchroomError
+from watchroom.serve.tools import add_tools
 from watchroom.settings import Settings
 
 if TYPE_CHECKING:
@@ -96,6 +97,7 @@ def _tools(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     init.add_argument("name", help="id of the site, for example maple-garden")
     init.add_argument("--folder", type=Path, help="where to write it (default: ./NAME)")
     _users(commands)
+    add_tools(commands, _command, settings_of)
     check = _command(commands, "check", _check, "check a site folder or a gateway file")
     check.add_argument("path", type=Path)
     plan = _command(commands, "plan", _plan, "print the exact requests of a gateway file")

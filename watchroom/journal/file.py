@@ -36,6 +36,7 @@ class FileJournal:
         durable_readers: Nothing is trimmed before all of these have passed it.
         begins_at: Gives the first offset of a site that has no journal yet; default 0. With `fresh_offset` a
             journal that was wiped goes on beyond every position of the old one, so no reader mixes the two up.
+        is_quiet: With read_only: damage is counted but not logged.
     """
 
     def __init__(
@@ -48,12 +49,14 @@ class FileJournal:
         tail_bytes: int = 8 << 20,
         durable_readers: tuple[str, ...] = DURABLE_READERS,
         begins_at: Callable[[], int] | None = None,
+        is_quiet: bool = False,
     ) -> None:
         self._folder, self._read_only = folder, read_only
         self._disk: Disk = RealDisk() if disk is None else disk
         self._segment_bytes, self._tail_bytes = segment_bytes, tail_bytes
         self._durable_readers = durable_readers
         self._begins_at = begins_at or (lambda: 0)
+        self._is_quiet = is_quiet
         self._lock = threading.Lock()
         self._writers: dict[str, PartitionWriter] = {}
         self._followers: dict[str, PartitionFollower] = {}
@@ -116,6 +119,11 @@ class FileJournal:
         since_ms = oldest[0].arrived_ms if oldest else None
         return Unread(reader, writer.end - offset, writer.unread_bytes(offset), since_ms)
 
+    def size(self, site: str) -> int:
+        """Return the bytes that a site's journal takes on the disk."""
+        folder = self._path(site)
+        return sum(self._disk.size(folder / name) for name in self._disk.names(folder) if name.endswith(".seg"))
+
     def sites(self) -> list[str]:
         """Return the sites that have a journal here."""
         return [name for name in self._disk.names(self._folder) if _SITE.fullmatch(name)]
@@ -159,7 +167,9 @@ class FileJournal:
         with self._lock:
             follower = self._followers.get(site)
             if follower is None:
-                follower = self._followers[site] = PartitionFollower(self._disk, self._path(site))
+                follower = self._followers[site] = PartitionFollower(
+                    self._disk, self._path(site), is_quiet=self._is_quiet
+                )
             return follower
 
     def _writer(self, site: str) -> PartitionWriter:

@@ -19,11 +19,12 @@ class PartitionFollower:
     Args:
         disk: File operations.
         folder: The partition's folder; may not exist yet.
+        is_quiet: Damage is not logged.
     """
 
-    def __init__(self, disk: Disk, folder: Path) -> None:
+    def __init__(self, disk: Disk, folder: Path, *, is_quiet: bool = False) -> None:
         self._folder = folder
-        self._segments = Segments(disk, folder)
+        self._segments = Segments(disk, folder, is_quiet=is_quiet)
         self._seen = 0
 
     @property

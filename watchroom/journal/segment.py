@@ -79,10 +79,11 @@ class Segments:
     Args:
         disk: File operations.
         folder: The partition's folder.
+        is_quiet: Damage is counted but not logged: a tool tells it in its own words.
     """
 
-    def __init__(self, disk: Disk, folder: Path) -> None:
-        self._disk, self.folder = disk, folder
+    def __init__(self, disk: Disk, folder: Path, *, is_quiet: bool = False) -> None:
+        self._disk, self.folder, self._is_quiet = disk, folder, is_quiet
         self._lock = threading.Lock()
         self._all: list[Segment] = []
         self._next: dict[int, tuple[int, int]] = {}  # offset wanted next -> (segment, byte)
@@ -101,7 +102,8 @@ class Segments:
             if first in self._holes:
                 return
             self._holes[first] = end
-        log.error("journal segment damaged", path=str(path), offset=first, records=end - first, going_on_at=end)
+        if not self._is_quiet:
+            log.error("journal segment damaged", path=str(path), offset=first, records=end - first, going_on_at=end)
 
     def resync(self, segment: Segment, offset: int, at: int, *, limit: int) -> Found | None:
         """Return the next whole record after a damaged one at byte ``at``, before limit; None if there is none."""
