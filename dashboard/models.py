@@ -209,6 +209,82 @@ class Series(Shape):
     count: list[int]
 
 
+class RawSamples(Shape):
+    """Samples of one signal as they were stored, by rising time."""
+
+    key: str
+    t: list[int] = Field(description="UTC ms")
+    value: list[float | None] = Field(description="null where there was none")
+    quality: list[int]
+    next: str | None = Field(description="cursor of the next page")
+
+
+class StateTime(Shape):
+    """Time at one value."""
+
+    value: float
+    ms: int
+
+
+class StateTimes(Shape):
+    """How long a signal stood at each value, longest first."""
+
+    key: str
+    start: int
+    end: int
+    states: list[StateTime]
+    bad_ms: int = Field(description="Time whose newest sample was not usable")
+    unknown_ms: int = Field(description="Time without a sample that still holds")
+    changes: int
+
+
+class CounterIncrease(Shape):
+    """How much a counter grew."""
+
+    key: str
+    start: int
+    end: int
+    increase: float
+    restarts: int = Field(description="Times it began at 0 again")
+    roll_overs: int
+    count: int = Field(description="Usable samples")
+
+
+class StoredSample(Shape):
+    """One stored sample."""
+
+    time_ms: int
+    value: float | None
+    quality: int
+
+
+class Neighbours(Shape):
+    """The samples beside a time."""
+
+    key: str
+    before: StoredSample | None
+    after: StoredSample | None
+
+
+class AlignedSeries(Shape):
+    """Figures of one signal, one entry a row of the table."""
+
+    min: list[float | None]
+    max: list[float | None]
+    mean: list[float | None]
+    last: list[float | None]
+    count: list[int]
+
+
+class Aligned(Shape):
+    """Several signals in the same buckets."""
+
+    start: int
+    end: int
+    t: list[int] = Field(description="Begin of each bucket, UTC ms")
+    series: dict[str, AlignedSeries]
+
+
 class AlarmTicket(Shape):
     """A ticket that belongs to an alarm."""
 

@@ -18,7 +18,7 @@ class HistoryQueries:
 
     def __init__(self, store: HistoryStore, *, parallel: int = 2) -> None:
         self._store = store
-        self._slots = asyncio.Semaphore(parallel)
+        self.slots = asyncio.Semaphore(parallel)
 
     async def range(self, args: dict[str, Any]) -> dict[str, Any]:
         """Return ``{"series": {key: {"t", "min", "max", "mean", "last", "count", "bad"}}}``.
@@ -37,7 +37,7 @@ class HistoryQueries:
             "buckets": int(args["buckets"]),
         }
         check_range(keys, **span)
-        async with self._slots:
+        async with self.slots:
             found = await asyncio.to_thread(self._store.range, keys, **span)
         return {"series": {key: _plain(series) for key, series in found.items()}}
 

@@ -72,6 +72,7 @@ class VictoriaStore:
         self._base = 0
         self._retention_ms = 0
         self._is_sure = False
+        self._owed: RewoundError | None = None
         self._posted_s = self._marked_s = self._saved_s = self._figured_s = float("-inf")
         self._saved: tuple[int, str] = (0, "")
         self.refused = 0
@@ -98,28 +99,46 @@ class VictoriaStore:
             RewoundError: If the server lost something; the journal is to be read again from there.
             StoreError: If it is away, refuses, or drops lines.
         """
+        kept = self._kept(batch, is_journal=position is not None)
         with self._lock:
-            if not self._is_sure:
-                self._reconnect()
-            points = 0
+            if position is not None and self._owed is not None:
+                owed, self._owed = self._owed, None
+                raise owed
             try:
-                for part in encode(self._kept(batch), self._site, most=MOST_LINES):
-                    self._posted_s = time.monotonic()
-                    self._link.write(part.body)
-                    points += part.points
-                self._posted_s = time.monotonic()
-                self._settling.add(points, position=position, now_s=self._posted_s)
-                self._verify()
-            except RewoundError:
-                raise
-            except StoreError:
-                # what of it arrived is not known: the counters say nothing until they are read anew
-                self._is_sure = False
-                raise
-            self._save()
+                self._write(kept, position)
+            except RewoundError as exc:
+                if position is not None:
+                    raise
+                # somebody's import found out: the writer must be told, too
+                self._owed = exc
+                raise StoreError(f"{exc}; try again") from exc
 
-    def _kept(self, batch: SampleBatch) -> SampleBatch:
-        """Return what the server will not throw away for its time."""
+    def _write(self, batch: SampleBatch, position: int | None) -> None:
+        if not self._is_sure:
+            self._reconnect()
+        points = 0
+        try:
+            for part in encode(batch, self._site, most=MOST_LINES):
+                self._posted_s = time.monotonic()
+                self._link.write(part.body)
+                points += part.points
+            self._posted_s = time.monotonic()
+            self._settling.add(points, position=position, now_s=self._posted_s)
+            self._verify()
+        except RewoundError:
+            raise
+        except StoreError:
+            # what of it arrived is not known: the counters say nothing until they are read anew
+            self._is_sure = False
+            raise
+        self._save()
+
+    def _kept(self, batch: SampleBatch, *, is_journal: bool) -> SampleBatch:
+        """Return what the server will not throw away for its time.
+
+        Raises:
+            StoreError: If it would throw some away and a person is there to be told.
+        """
         now_ms = int(time.time() * 1000)
         fits = batch.time_ms < now_ms + FUTURE_MS
         kept_ms = now_ms - self._retention_ms + 60_000 if self._retention_ms else 0
@@ -127,6 +146,8 @@ class VictoriaStore:
         if fits.all():
             return batch
         lost = int(len(batch) - np.count_nonzero(fits))
+        if not is_journal:
+            raise StoreError(f"{lost} samples are older than the -retentionPeriod of {self._link.name}")
         self.refused += lost
         log.warning("samples outside the retention of the history store", count=lost, total=self.refused)
         columns = {name: getattr(batch, name)[fits] for name in ("series", "time_ms", "value", "quality")}

@@ -98,6 +98,7 @@ def _tools(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     init.add_argument("--folder", type=Path, help="where to write it (default: ./NAME)")
     _users(commands)
     add_tools(commands, _command, settings_of)
+    _history(commands)
     check = _command(commands, "check", _check, "check a site folder or a gateway file")
     check.add_argument("path", type=Path)
     plan = _command(commands, "plan", _plan, "print the exact requests of a gateway file")
@@ -115,6 +116,28 @@ def _users(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     add.add_argument("--role", required=True, help="guard, leader, technician, contractor, manager, admin, ...")
     add.add_argument("--display", default="", help="name shown on the pages (default: NAME)")
     add.add_argument("--lang", choices=["zh", "en"], default="zh", help="language of the pages")
+
+
+def _history(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    history = commands.add_parser("history", help="history to files and back", description="History to files and back.")
+    actions = history.add_subparsers(metavar="COMMAND", required=True)
+    export = _command(actions, "export", _history_export, "write samples to a CSV or Parquet file")
+    export.add_argument("file", metavar="FILE", help="NAME.csv or NAME.parquet")
+    _history_range(export)
+    import_ = _command(actions, "import", _history_import, "bring samples from CSV or Parquet files")
+    import_.add_argument(
+        "files", nargs="+", metavar="FILE", help="columns time, signal, value, quality; or one a signal"
+    )
+    import_.add_argument("--zone", help="time zone of times without an offset, for example Asia/Shanghai")
+    import_.add_argument("--check", action="store_true", help="read everything, store nothing")
+    import_.add_argument("--new-signals", action="store_true", help="take signals that the site does not have")
+
+
+def _history_range(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--start", metavar="TIME", help="such as 2026-03-01T00:00:00+08:00 (default: a day ago)")
+    parser.add_argument("--end", metavar="TIME", help="end, not included (default: now)")
+    parser.add_argument("--signal", action="append", metavar="KEY", help="one signal; may be repeated (default: all)")
+    parser.add_argument("--zone", help="time zone of times without an offset, and of the times written")
 
 
 def _command(
@@ -280,6 +303,18 @@ def _user_add(options: argparse.Namespace) -> int:
     person = add_user(settings_of(options), options.name, role=options.role, display=options.display, lang=options.lang)
     print(f"Made the account {person.name} ({person.role})")
     return 0
+
+
+def _history_export(options: argparse.Namespace) -> int:
+    from watchroom.serve.history import run_export
+
+    return run_export(options, settings_of(options))
+
+
+def _history_import(options: argparse.Namespace) -> int:
+    from watchroom.serve.history import run_import
+
+    return run_import(options, settings_of(options))
 
 
 def _check(options: argparse.Namespace) -> int:

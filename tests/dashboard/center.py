@@ -118,15 +118,13 @@ class Center:
         self.asked: list[dict[str, Any]] = []
         self.series: dict[str, list[tuple[int, float]]] = {}
         self._seq = 0
-        self._local = LocalServer(
-            data / "engine.sock",
-            {
-                "history.range": self._history,
-                "signals.latest": self._latest,
-                "status": self._status,
-                "commands.wake": self._judge_commands,
-            },
-        )
+        self.operations: dict[str, Any] = {
+            "history.range": self._history,
+            "signals.latest": self._latest,
+            "status": self._status,
+            "commands.wake": self._judge_commands,
+        }
+        self._local = LocalServer(data / "engine.sock", self.operations)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

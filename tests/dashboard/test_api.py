@@ -274,6 +274,8 @@ async def test_openapi_describes_every_path(desk: Desk) -> None:
         "/api/v1/equipment",
         "/api/v1/signals",
         "/api/v1/signals/{key}/history",
+        "/api/v1/signals/{key}/samples",
+        "/api/v1/history/export",
         "/api/v1/alarms",
         "/api/v1/alarms/{alarm_id}/ack",
         "/api/v1/tickets",
@@ -287,6 +289,8 @@ async def test_openapi_describes_every_path(desk: Desk) -> None:
         for method, operation in methods.items():
             answers = [status for status in operation["responses"] if status.startswith("2")]
             content = operation["responses"][answers[0]].get("content", {})
+            if "text/csv" in content:
+                continue  # a file has no shape to describe
             assert answers == ["204"] or "$ref" in content["application/json"]["schema"], (method, path)
     assert "http://" not in page.text.replace("http://www.w3.org", "")
     assert "https://" not in page.text

@@ -22,6 +22,7 @@ from alarms.templates import load_templates
 from ingest.history import HistoryWriter
 from ingest.limits import RateLimit
 from ingest.queries import HistoryQueries
+from ingest.reading import FullStore, HistoryReading
 from ingest.receive import Receiver
 from ingest.store import HistoryStore
 from watchroom.births import BirthStore
@@ -140,6 +141,10 @@ class Engine:
             raise failures[0]
 
     def _operations(self) -> dict[str, Any]:
+        queries, reading = HistoryQueries(self.store), {}
+        if isinstance(self.store, FullStore):
+            reading = HistoryReading(self.store, slots=queries.slots).operations()
+
         async def latest(_: dict[str, Any]) -> Any:
             return latest_json(self.alarms.latest())
 
@@ -151,7 +156,8 @@ class Engine:
             return self._status()
 
         return {
-            "history.range": HistoryQueries(self.store).range,
+            "history.range": queries.range,
+            **reading,
             "signals.latest": latest,
             "commands.wake": wake,
             "status": status,
