@@ -134,6 +134,8 @@ class DoorJudge:
 
     def _take_behind(self, chunk: Chunk, behind: Behind) -> list[RowChange]:
         if behind.event is not None:
+            if self._site_lanes:
+                self._swipes.reach(int(chunk.reached(before=behind.record)[self._site_lanes].min()))
             return self._take_event(behind.event)
         slot, time_ms = np.array([behind.slot]), np.array([behind.time_ms])
         self._note(slot, time_ms, np.array([behind.value]))

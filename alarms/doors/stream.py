@@ -100,13 +100,17 @@ class SwipeStream:
             if row is not None and not (is_late and arrived_ms - swipe.time_ms > OLDEST_MS):
                 yield Told(row=row, time_ms=swipe.time_ms, record=record, key=swipe.key, is_late=is_late)
 
+    def reach(self, done_ms: int) -> None:
+        """Note how far every gateway has measured: what is older comes late."""
+        self._done_ms = max(self._done_ms, done_ms)
+
     def settle(self, done_ms: int, states: Log) -> tuple[list[Found], Sequence[int]]:
         """Judge the swipes whose time is complete.
 
         Returns:
             (what was found, records of the swipes judged: ``Found.at`` points into them).
         """
-        self._done_ms = max(self._done_ms, done_ms)
+        self.reach(done_ms)
         if not self._rows:
             return [], ()
         rows = np.array(self._rows, np.int64)

@@ -24,13 +24,16 @@ Brief = tuple[str, str, int]
 def small_site(equipment: dict[str, dict[str, Any]], *, rules: str | None = None) -> Site:
     """Return a site whose equipment is given as {id: {type, ...}}."""
     items = {
-        key: Equipment(place="P", name=Text(zh=key, en=key), **{"type": "", **fields})
+        key: Equipment(name=Text(zh=key, en=key), **{"type": "", "place": "P", **fields})
         for key, fields in equipment.items()
     }
     return Site(
         folder=Path("site"),
         info=SiteInfo(id=SITE, name=Text(zh="测试", en="Test")),
-        places={"P": Place(kind="area", name=Text(zh="处", en="Place"))},
+        places={
+            "P": Place(kind="area", name=Text(zh="处", en="Place"), at=(0, 0)),
+            "Q": Place(kind="area", name=Text(zh="远处", en="Far place"), at=(200, 0)),
+        },
         plan=Plan(),
         equipment=items,
         rules_file=None if rules is None else parse_yaml(rules, Path("site/rules.yaml")),
@@ -73,7 +76,7 @@ class Bench:
         self.told: list[Transition] = []
 
     def new_evaluator(self) -> Evaluator:
-        return Evaluator(self.rules, self.plant.births, SITE)
+        return Evaluator(self.rules, self.plant.births, SITE, site=self.site)
 
     def judge(self) -> list[Brief]:
         """Judge what was written since the last call; return (row, kind, time after T0)."""

@@ -118,7 +118,7 @@ def full(transition: Transition) -> tuple[object, ...]:
     return (*brief(transition), transition.level, transition.offset, transition.arrived_ms, transition.is_late)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 1 << 30))
 def test_equal_to_the_plain_judge(seed: int, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Whatever happens at the doors, and however the gateways lag: the alarms are those a plain look would give."""
@@ -131,7 +131,7 @@ def test_equal_to_the_plain_judge(seed: int, tmp_path_factory: pytest.TempPathFa
     assert told == judge(world, DOORS, FIRE, END)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 1 << 30))
 def test_batches_restarts_and_duplicates_change_nothing(seed: int, tmp_path_factory: pytest.TempPathFactory) -> None:
     """One record at a time, all at once, after a restart, or with frames twice: to the record the same alarms."""
