@@ -16,6 +16,7 @@ from gateway.mapping import Mapping as ReaderMapping
 from gateway.mappingcheck import compile_mapping
 from gateway.model import Model, ModelLibrary
 from gateway.modelfile import named_booleans
+from gateway.ready import with_ready
 from gateway.sources import (
     CARRIERS,
     SOURCE_KEYS,
@@ -153,7 +154,7 @@ def load_gateway(path: Path, *, models: ModelLibrary, addresses: Mapping[str, st
     Raises:
         ConfigError: With file, line, key and what was expected, for the first thing that is wrong.
     """
-    file = named_booleans(load_yaml(path))
+    file = with_ready(named_booleans(load_yaml(path)))
     entry: GatewayFile = file.parse(GatewayFile)
     links = {name: _spoken(file, _link(file, name, link, addresses or {}), link) for name, link in entry.links.items()}
     _check_links(file, links)

@@ -9,6 +9,7 @@ from pydantic import Field
 from gateway.admission import AccountEntry
 from gateway.mappingfile import MqttEntry
 from gateway.panelfile import TransmitterEntry
+from gateway.pushfile import HttpEntry
 from watchroom.durations import Seconds
 from watchroom.yamlfile import Strict
 
@@ -34,13 +35,14 @@ class LinkEntry(Strict):
     hello: str = Field(default="", description="Registration a dialled-in device sends first; text, or hex:0102FF")
     heartbeat: str = Field(default="", description="What it sends between telegrams; text, or hex:FE")
     mqtt: str | None = Field(default=None, description="mqtt://[user@]host[:port] of a broker of readers, or mqtts://")
-    speaks: Literal["modbus", "gbt26875", "mqtt"] = Field(
+    speaks: Literal["modbus", "gbt26875", "mqtt", "http"] = Field(
         default="modbus",
-        description="What goes over tcp, serial or listen; gbt26875: fire transmitters, mqtt: readers connect to us",
+        description="What goes over tcp, serial or listen. gbt26875: fire transmitters; mqtt, http: readers that "
+        "connect to us",
     )
-    accounts: dict[str, AccountEntry] = Field(default={}, description="Who may connect to listen: (mqtt)")
+    accounts: dict[str, AccountEntry] = Field(default={}, description="Who may connect, for mqtt and http")
     senders: list[str] = Field(
-        default=[], alias="from", description="IP addresses or networks that may connect to listen: (mqtt)"
+        default=[], alias="from", description="IP addresses or networks that may connect, for mqtt and http"
     )
     framing: Literal["tcp", "rtu", "ascii"] | None = Field(
         default=None, description="Telegrams: tcp on tcp, rtu on serial and listen unless it says otherwise"
@@ -77,6 +79,7 @@ class DeviceEntry(Strict):
     )
     params: dict[str, float] = Field(default={}, description="Numbers for the model's expressions")
     mqtt: MqttEntry | None = Field(default=None, description="Messages of a reader")
+    http: HttpEntry | None = Field(default=None, description="On a link that speaks http")
     transmitter: TransmitterEntry | None = Field(default=None, description="On a link that speaks gbt26875")
 
 

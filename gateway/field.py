@@ -12,11 +12,11 @@ import structlog
 from gateway.config import GatewayConfig, ModbusDevice, signals_of
 from gateway.devicemodel import ModelSignal
 from gateway.dialin import DialInPort, dial_in
-from gateway.firelink import FireLink
 from gateway.logreader import Memory
 from gateway.poller import LinkPoller
 from gateway.readers import ReaderLink
 from gateway.sink import Sink
+from gateway.sourcelinks import SourceLink, source_link
 from watchroom.errors import LinkError, StateError
 
 LISTEN_S = 5.0
@@ -50,7 +50,7 @@ class FieldSide:
         self._pollers: dict[str, LinkPoller] = {}
         wires, self._ports = dial_in(link for link in config.links.values() if link.speaks == "modbus")
         self._readers: dict[str, ReaderLink] = {}
-        self._sources: dict[str, FireLink] = {}
+        self._sources: dict[str, SourceLink] = {}
         for name, link in config.links.items():
             if link.kind == "mqtt" or link.speaks == "mqtt":
                 mappings = [reader.mapping for reader in config.readers_on(name)]
@@ -65,8 +65,8 @@ class FieldSide:
                     folder=folder / "unmatched" / name,
                 )
             elif link.speaks != "modbus":
-                self._sources[name] = FireLink(
-                    link, config.sources_on(name), aliases=aliases, sink=sink, now_ms=now_ms, folder=folder
+                self._sources[name] = source_link(
+                    link, config.sources_on(name), aliases=aliases, sink=sink, now_ms=now_ms, key=key, folder=folder
                 )
             else:
                 devices = config.devices_on(name)

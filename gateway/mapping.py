@@ -164,6 +164,8 @@ class Mapping:
         """Return what one record of a message means."""
         if self.entry.format == "csv":
             record = self._row(record)
+        elif self.entry.format == "pairs":
+            record = self._pairs(record)
         if self.when is not None and not self.when(record, message):
             return Mapped()
         time_ms = self._time(record, message, arrived_ms)
@@ -201,6 +203,10 @@ class Mapping:
         if self.entry.format == "csv":
             rows = list(csv.reader(text.splitlines(), delimiter=self.entry.delimiter))
             return [row for row in rows if row], text
+        if self.entry.format == "pairs":
+            return [line for line in text.splitlines() if line.strip()], text
+        if self.entry.format == "plain":
+            return [{"text": text.strip()}], text
         try:
             message = json.loads(text)
         except (ValueError, RecursionError) as exc:
@@ -213,6 +219,17 @@ class Mapping:
         if len(row) != len(self.entry.columns):
             raise ContractError("columns", f"{len(row)} columns instead of {len(self.entry.columns)}")
         return dict(zip(self.entry.columns, (cell.strip() for cell in row), strict=True))
+
+    def _pairs(self, line: str) -> dict[str, str]:
+        """One line of name=value cells; names that are no columns are left out."""
+        found: dict[str, str] = {}
+        for cell in line.split(self.entry.delimiter):
+            name, sign, value = cell.partition("=")
+            if not sign:
+                raise ContractError("columns", f"{cell[:60]!r} is not name=value")
+            if name.strip() in self.entry.columns:
+                found.setdefault(name.strip(), value.strip())
+        return found
 
     def _time(self, record: Any, message: Any, arrived_ms: int) -> int:
         """The device's time; arrival where it says none."""
@@ -237,6 +254,8 @@ class Mapping:
                 if rule.entry.is_optional:
                     continue
                 raise ContractError("missing", f"{rule.path.text} is not in the message")
+            if rule.entry.others == "skip" and rule.entry.enum and _word(found) not in rule.entry.enum:
+                continue
             value = _number(found, rule)
             quality = Quality.CLOCK_DOUBTFUL if is_doubtful else Quality.GOOD
             if math.isnan(value):
@@ -317,7 +336,7 @@ def _converted(found: Any, rule: FieldRule, key: bytes) -> Any:
     """A value of a message as a field of an event."""
     entry = rule.entry
     if entry.enum:
-        word = entry.enum.get(_word(found))
+        word = entry.enum.get(_word(found), entry.other)
         if word is None:
             raise ContractError("enum", f"{rule.path.text}: {found!r} is none of {sorted(map(str, entry.enum))}")
         return word

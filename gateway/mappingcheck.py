@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from gateway.jsonpath import JsonPath, compile_condition, compile_path
 from gateway.mapping import FieldRule, Mapping, SignalRule
 from gateway.mappingfile import FieldEntry, MqttEntry, SignalMap
-from gateway.times import ToMs, compile_time
+from gateway.times import ToMs, compile_time, cutting
 from gateway.topicpattern import NAME, TopicPattern, compile_topic
 from watchroom.signals import EQUIPMENT_ID, SIGNAL_NAME
 from watchroom.yamlfile import Path_, YamlFile
@@ -70,13 +70,13 @@ def _check_shape(file: YamlFile, where: Path_, entry: MqttEntry) -> None:
         for key in ("fields", "id"):
             if (*where, key) in file.lines:
                 raise file.error((*where, key), "this key belongs to an event", hint="add event: access")
-    if entry.format == "csv" and not entry.columns:
+    if entry.format in {"csv", "pairs"} and not entry.columns:
         raise file.error((*where, "columns"), "this key is missing", hint="columns: [time, card, result]")
-    if entry.format == "csv" and entry.each:
-        raise file.error((*where, "each"), "every line of csv is a record already")
-    if entry.format == "json" and entry.columns:
+    if entry.format != "json" and entry.each:
+        raise file.error((*where, "each"), f"every line of {entry.format} is a record already")
+    if entry.format in {"json", "plain"} and entry.columns:
         raise file.error((*where, "columns"), "this key is for format: csv")
-    if entry.format == "csv" and "time" in entry.columns and entry.time is None:
+    if entry.format in {"csv", "pairs"} and "time" in entry.columns and entry.time is None:
         raise file.error(
             (*where, "time"), "this key is missing", hint="time: {path: time, format: iso, tz: Asia/Shanghai}"
         )
@@ -120,6 +120,8 @@ def _time(file: YamlFile, where: Path_, entry: MqttEntry) -> tuple[JsonPath | No
     time = entry.time
     key = "tz" if time.tz and (*where, "time", "tz") in file.lines else "format"
     to_ms = _attempt(file, (*where, "time", key), lambda: compile_time(time.format, time.tz))
+    if time.cut is not None:
+        to_ms = _attempt(file, (*where, "time", "cut"), lambda: cutting(str(time.cut), to_ms))
     return _path(file, (*where, "time", "path"), entry, time.path), to_ms
 
 
@@ -129,6 +131,8 @@ def _field(file: YamlFile, where: Path_, entry: MqttEntry, name: str) -> FieldRu
     place = (*where, "fields", name)
     if not SIGNAL_NAME.fullmatch(name):
         raise file.error(place, f"{name!r} is not a field name", hint="lower case letters, digits and _")
+    if field.other is not None and not field.enum:
+        raise file.error((*place, "other"), "this key belongs to enum:")
     if field.pii and (field.enum or field.type):
         raise file.error(place, "a hashed field is text: neither enum nor type fit it")
     path = JsonPath(name, ()) if field.const is not None else _path(file, place, entry, field.path or name)
@@ -171,9 +175,10 @@ def _id_path(
 
 def _path(file: YamlFile, place: Path_, entry: MqttEntry, text: str, *, is_column: bool = True) -> JsonPath:
     path = _attempt(file, place, lambda: compile_path(text))
-    if entry.format == "csv" and is_column and text not in entry.columns:
-        near = difflib.get_close_matches(text, entry.columns, n=1, cutoff=0.4)
-        hint = f"did you mean {near[0]!r}?" if near else f"columns: {', '.join(entry.columns)}"
+    columns = ["text"] if entry.format == "plain" else entry.columns
+    if entry.format != "json" and is_column and text not in columns:
+        near = difflib.get_close_matches(text, columns, n=1, cutoff=0.4)
+        hint = f"did you mean {near[0]!r}?" if near else f"columns: {', '.join(columns)}"
         raise file.error(place, f"there is no column {text!r}", hint=hint)
     return path
 

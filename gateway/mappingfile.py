@@ -17,6 +17,7 @@ class TimeEntry(Strict):
     path: str = Field(description="JSON path, or the name of a column")
     format: str = Field(default="iso", description="s, ms, us, iso, or a strptime pattern")
     tz: str | None = Field(default=None, description="IANA zone of times that carry none")
+    cut: str | None = Field(default=None, description="Regular expression: what it finds is cut out before reading")
 
 
 class FieldEntry(Strict):
@@ -25,6 +26,7 @@ class FieldEntry(Strict):
     path: str | None = Field(default=None, description="JSON path or column; the field's own name if empty")
     type: Literal["text", "int", "float", "bool"] | None = Field(default=None, description="Converted to this")
     enum: dict[str | int, str] = Field(default={}, description="Value of the reader -> our word; others are unmatched")
+    other: str | None = Field(default=None, description="Our word for values that enum does not list")
     pii: Literal["hash"] | None = Field(default=None, description="hash: only a keyed hash leaves the gateway")
     const: str | int | float | bool | None = Field(default=None, description="Always this value")
 
@@ -37,6 +39,9 @@ class SignalMap(Strict):
     signal_class: SignalClass | None = Field(default=None, alias="class", description="state and alarm are urgent")
     unit: str = ""
     enum: dict[str | int, float] = Field(default={}, description="Value of the reader -> number; others are unmatched")
+    others: Literal["unmatched", "skip"] = Field(
+        default="unmatched", description="skip: a value that enum does not list says nothing about this signal"
+    )
     texts: dict[int, str | Text] = Field(default={}, description="For states: number -> text")
     scale: float = Field(default=1.0, description="Engineering value = number * scale + offset")
     offset: float = 0.0
@@ -66,9 +71,12 @@ class OnlineEntry(Strict):
 class MqttEntry(Strict):
     """How messages of one kind of reader become samples and events."""
 
+    like: str | None = Field(default=None, description="A ready mapping, for example frigate_face; own keys win")
     topic: str = Field(description="{name} captures one level")
-    format: Literal["json", "csv"] = "json"
-    columns: list[str] = Field(default=[], description="For csv: the names of the columns")
+    format: Literal["json", "csv", "pairs", "plain"] = Field(
+        default="json", description="pairs: name=value cells; plain: the whole message is column 'text'"
+    )
+    columns: list[str] = Field(default=[], description="For csv and pairs: the names of the columns")
     delimiter: str = Field(default=",", min_length=1, max_length=1)
     equipment: str | None = Field(default=None, description="Equipment id, may hold a captured name")
     only: list[str] = Field(default=[], description="Values of that captured name; others belong to other gateways")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from gateway.admission import Admission
 from gateway.firemap import FireDevice
 from gateway.panelcheck import check_alone, compile_networks, compile_transmitter
+from gateway.pushfile import PushDevice, compile_push
 from watchroom.signals import EQUIPMENT_ID
 from watchroom.yamlfile import YamlFile
 
@@ -15,19 +16,20 @@ if TYPE_CHECKING:
     from gateway.config import LinkConfig
     from gateway.configfile import DeviceEntry, LinkEntry
 
-Speaks = Literal["modbus", "gbt26875", "mqtt"]
-SourceDevice = FireDevice
+Speaks = Literal["modbus", "gbt26875", "mqtt", "http"]
+SourceDevice = FireDevice | PushDevice
 CARRIERS: Mapping[Speaks, tuple[str, ...]] = {
     "modbus": ("tcp", "serial", "listen"),
     "gbt26875": ("tcp", "listen"),
     "mqtt": ("listen",),
+    "http": ("listen",),
 }
 """What may carry it: kinds of links."""
-DOORS = frozenset({"mqtt"})
+DOORS = frozenset({"mqtt", "http"})
 """What readers speak that connect to us, and therefore must show who they are."""
-SOURCE_KEYS = ("transmitter",)
+SOURCE_KEYS = ("transmitter", "http")
 """Keys of a device that is neither Modbus nor MQTT; it has exactly the one its link speaks."""
-_KEY: Mapping[Speaks, str] = {"gbt26875": "transmitter"}
+_KEY: Mapping[Speaks, str] = {"gbt26875": "transmitter", "http": "http"}
 
 
 def compile_source(file: YamlFile, name: str, entry: DeviceEntry, *, speaks: Speaks) -> SourceDevice:
@@ -45,6 +47,11 @@ def compile_source(file: YamlFile, name: str, entry: DeviceEntry, *, speaks: Spe
             )
     if getattr(entry, wanted) is None:
         raise file.error((*where, wanted), "this key is missing", hint=f"link {entry.link!r} speaks {speaks}")
+    if entry.http is not None:
+        for key in ("equipment", "prefix"):
+            if (*where, key) in file.lines:
+                raise file.error((*where, key), "a reader's equipment stands inside http: readers:")
+        return compile_push(file, (*where, wanted), entry.http, name=name, link=entry.link)
     if entry.equipment is None:
         raise file.error((*where, "equipment"), "this key is missing", hint="for example FP-01")
     if not EQUIPMENT_ID.fullmatch(entry.equipment):
@@ -71,9 +78,7 @@ def compile_admission(file: YamlFile, link: LinkConfig, entry: LinkEntry) -> Adm
     is_door = entry.speaks in DOORS
     for key in ("accounts", "from"):
         if (*where, key) in file.lines and not is_door:
-            raise file.error(
-                (*where, key), "this is for ports that readers connect to", hint="listen: and speaks: mqtt"
-            )
+            raise file.error((*where, key), "this is for ports that readers connect to", hint="speaks: mqtt or http")
     for name, account in entry.accounts.items():
         if (account.password_env is None) == (account.password_file is None):
             raise file.error((*where, "accounts", name), "an account has password_env: or password_file:")
@@ -91,4 +96,5 @@ def check_sources(file: YamlFile, sources: Sequence[SourceDevice]) -> None:
         ConfigError: With file, line, key and what was expected.
     """
     for link in dict.fromkeys(source.link for source in sources):
-        check_alone(file, [source for source in sources if source.link == link])
+        here = [source for source in sources if source.link == link]
+        check_alone(file, [source for source in here if isinstance(source, FireDevice)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -39,6 +40,19 @@ def compile_time(format_: str, tz: str | None) -> ToMs:
     if "%z" not in format_ and zone is None:
         raise ValueError(f"{format_!r} has no zone: add tz: Asia/Shanghai")
     return lambda value: _from_datetime(datetime.strptime(str(value).strip(), format_), zone)
+
+
+def cutting(pattern: str, to_ms: ToMs) -> ToMs:
+    """Return a function that cuts out what a regular expression finds, and reads the rest.
+
+    Raises:
+        ValueError: If the pattern is none.
+    """
+    try:
+        found = re.compile(pattern)
+    except re.error as exc:
+        raise ValueError(f"{pattern!r} is not a regular expression: {exc}") from None
+    return lambda value: to_ms(found.sub("", str(value)[:100]))
 
 
 def _from_number(value: Any, factor: float) -> int:
