@@ -83,6 +83,36 @@ def create_account(
     return Person(**row)
 
 
+def change_account(
+    conn: Connection,
+    name: str,
+    *,
+    role: str | None = None,
+    display: str | None = None,
+    lang: str | None = None,
+    is_enabled: bool | None = None,
+    password_hash: str | None = None,
+) -> dict[str, Any]:
+    """Change what is given and return the account's row; a new password also ends the lock.
+
+    Raises:
+        StateError: ``account.unknown``, or ``account.last_admin`` if nobody could manage accounts any more.
+    """
+    row = conn.execute(select(account).where(account.c.name == tidy_name(name))).mappings().first()
+    if row is None:
+        raise StateError("account.unknown", name)
+    given = {"role": role, "display": display, "lang": lang, "is_enabled": is_enabled, "password_hash": password_hash}
+    changed: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
+    if password_hash is not None or is_enabled:
+        changed |= {"failed": 0, "locked_until_ms": None}
+    after = {**row, **changed}
+    if row["role"] == "admin" and row["is_enabled"] and not (after["role"] == "admin" and after["is_enabled"]):
+        _refuse_last_admin(conn, row["name"])
+    if changed:
+        conn.execute(update(account).where(account.c.name == row["name"]).values(**changed))
+    return after
+
+
 def check_new(name: str, password: str) -> None:
     """Refuse a name or password that no account should have.
 
@@ -91,6 +121,15 @@ def check_new(name: str, password: str) -> None:
     """
     if not NAME.fullmatch(tidy_name(name)):
         raise StateError("account.name", "1 to 32 letters, digits, dots and dashes")
+    check_password(password)
+
+
+def check_password(password: str) -> None:
+    """Refuse a password that no account should have.
+
+    Raises:
+        StateError: ``account.password``.
+    """
     if len(password) < PASSWORD_MIN:
         raise StateError("account.password", f"at least {PASSWORD_MIN} characters")
 
@@ -142,6 +181,12 @@ def settle(conn: Connection, name: str, *, is_right: bool, now_ms: int) -> Perso
     if row.failed:
         conn.execute(update(account).where(account.c.name == row.name).values(failed=0, locked_until_ms=None))
     return Person(name=row.name, display=row.display, role=row.role, lang=row.lang)
+
+
+def _refuse_last_admin(conn: Connection, name: str) -> None:
+    others = select(account.c.name).where(account.c.role == "admin", account.c.is_enabled, account.c.name != name)
+    if conn.execute(others.limit(1)).first() is None:
+        raise StateError("account.last_admin", name)
 
 
 def _refuse_locked(until_ms: int | None, now_ms: int) -> None:

@@ -1,21 +1,19 @@
-"""Signing in and out, the first account, and other accounts."""
+"""Signing in and out, one's own password, and the first account."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from fastapi import APIRouter, Request
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection
 from starlette.responses import Response
 
 from dashboard import audit
-from dashboard.accounts import Person, check_new, create_account
-from dashboard.gate import require
-from dashboard.models import Account, NewAccount, Page, SessionInfo, SessionOpened, Setup, SignIn
+from dashboard.accounts import Person, check_new
+from dashboard.models import PasswordChange, SessionInfo, SessionOpened, Setup, SignIn
 from dashboard.parts import Parts, PartsOf, SignedIn, address_of, answer
 from dashboard.sessions import Session, open_session
 from dashboard.setup import redeem_link
-from watchroom.database.tables import account
 
 router = APIRouter(prefix="/api/v1", tags=["session"])
 
@@ -43,6 +41,13 @@ async def sign_out(request: Request, parts: PartsOf, session: SignedIn) -> Respo
     return response
 
 
+@router.post("/session/password", status_code=204)
+async def change_password(request: Request, body: PasswordChange, parts: PartsOf, session: SignedIn) -> Response:
+    """Change one's own password; the person's other sessions end."""
+    await parts.gate.change_password(session, body.old, body.new, address=address_of(request))
+    return Response(status_code=204)
+
+
 @router.post("/setup", response_model=SessionOpened)
 async def setup(request: Request, body: Setup, parts: PartsOf) -> Response:
     """Make the first account with the one-time link, and sign in."""
@@ -67,50 +72,6 @@ async def setup(request: Request, body: Setup, parts: PartsOf) -> Response:
 
     token, session = await parts.database.write(work)
     return _opened(parts, token, session)
-
-
-@router.get("/accounts", response_model=Page[Account])
-async def accounts(parts: PartsOf, session: SignedIn) -> Response:
-    """List the accounts; for admins."""
-    require(session.person, "account.manage")
-    names = ("name", "display", "role", "lang", "is_enabled", "created_ms", "locked_until_ms")
-    query = select(*(account.c[name] for name in names)).order_by(account.c.name)
-    rows = await parts.database.read(lambda conn: [dict(row) for row in conn.execute(query).mappings()])
-    return answer({"items": rows, "next": None})
-
-
-@router.post("/accounts", response_model=Account, status_code=201)
-async def new_account(request: Request, body: NewAccount, parts: PartsOf, session: SignedIn) -> Response:
-    """Make an account; for admins."""
-    require(session.person, "account.manage")
-    check_new(body.name, body.password)
-    password_hash = await parts.gate.hash_password(body.password)
-    now_ms = parts.now_ms()
-
-    def work(conn: Connection) -> Person:
-        made = create_account(
-            conn,
-            body.name,
-            display=body.display,
-            role=body.role,
-            password_hash=password_hash,
-            now_ms=now_ms,
-            lang=body.lang,
-        )
-        audit.record(
-            conn,
-            "account_made",
-            now_ms=now_ms,
-            user=session.person.name,
-            address=address_of(request),
-            target=made.name,
-            detail={"role": made.role},
-        )
-        return made
-
-    made = await parts.database.write(work)
-    rest = {"is_enabled": True, "created_ms": now_ms, "locked_until_ms": None}
-    return answer(_person(made) | rest, status=201)
 
 
 def _refuse_foreign_page(request: Request, parts: Parts) -> None:

@@ -19,6 +19,7 @@ from alarms.rules import compile_rules
 from alarms.templates import load_templates
 from dashboard import (
     api_access,
+    api_accounts,
     api_alarms,
     api_health,
     api_history,
@@ -237,6 +238,7 @@ def build_app(
     app.add_middleware(BodyLimit)
     app.add_middleware(SecurityHeaders, is_secure=settings.public_url.startswith("https:"))
     for module in (
+        api_accounts,
         api_session,
         api_site,
         api_signals,

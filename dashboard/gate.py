@@ -10,10 +10,28 @@ from concurrent.futures import ThreadPoolExecutor
 from sqlalchemy import Connection
 
 from dashboard import audit
-from dashboard.accounts import LockedError, Person, hash_password, is_password, settle, stored_password, tidy_name
+from dashboard.accounts import (
+    LockedError,
+    Person,
+    change_account,
+    check_password,
+    hash_password,
+    is_password,
+    settle,
+    stored_password,
+    tidy_name,
+)
 from dashboard.problems import Problem
 from dashboard.rights import SAFE_METHODS, is_same_origin, may
-from dashboard.sessions import Session, close_session, find_session, hash_token, open_session, touch_session
+from dashboard.sessions import (
+    Session,
+    close_session,
+    close_sessions_of,
+    find_session,
+    hash_token,
+    open_session,
+    touch_session,
+)
 from dashboard.sql import Database
 
 KNOWN_MS = 3_000
@@ -49,18 +67,52 @@ class Gate:
             Problem: 401 for a wrong name or password, 429 when locked or asked too often.
             StoreError: If the database is away.
         """
-        self.count_try(address)
+        is_right = await self._is_right(name, password, address=address)
         try:
-            stored = await self._database.read(lambda conn: stored_password(conn, name, now_ms=self._now_ms()))
-            loop = asyncio.get_running_loop()
-            is_right = await loop.run_in_executor(self._hashing, is_password, password, stored)
             opened = await self._database.write(lambda conn: self._admit(conn, name, is_right, address))
         except LockedError as exc:
-            wait = {"Retry-After": str(-(-exc.wait_ms // 1000))}
-            raise Problem(429, exc.code, detail=exc.detail, headers=wait) from exc
+            raise _locked(exc) from exc
         if opened is None:
             raise Problem(401, "session.wrong", detail="wrong name or password")
         return opened
+
+    async def change_password(self, session: Session, old: str, new: str, *, address: str) -> None:
+        """Give the person of a session a new password and end that person's other sessions.
+
+        Raises:
+            Problem: 403 for a wrong old password, 429 when locked or asked too often.
+            StateError: ``account.password``.
+            StoreError: If the database is away.
+        """
+        name = session.person.name
+        check_password(new)
+        is_right = await self._is_right(name, old, address=address)
+        password_hash = await self.hash_password(new)
+
+        def work(conn: Connection) -> bool:
+            now_ms = self._now_ms()
+            # counts a wrong one as a failed sign-in: a stolen session must not guess the password
+            if settle(conn, name, is_right=is_right, now_ms=now_ms) is None:
+                audit.record(conn, "password_refused", now_ms=now_ms, user=name, address=address)
+                return False
+            change_account(conn, name, password_hash=password_hash)
+            close_sessions_of(conn, name, but=session.token_hash)
+            audit.record(conn, "password_changed", now_ms=now_ms, user=name, address=address, target=name)
+            return True
+
+        try:
+            is_changed = await self._database.write(work)
+        except LockedError as exc:
+            raise _locked(exc) from exc
+        if not is_changed:
+            raise Problem(403, "password.wrong", detail="the present password is another one")
+        self.forget(name, but=session.token_hash)
+
+    def forget(self, name: str, *, but: str = "") -> None:
+        """Look an account's sessions up anew, except one."""
+        self._known = {
+            token: known for token, known in self._known.items() if token == but or known[1].person.name != name
+        }
 
     async def hash_password(self, password: str) -> str:
         """Return what the database keeps of a password."""
@@ -150,6 +202,14 @@ class Gate:
             raise Problem(429, "session.too_many", headers={"Retry-After": "60"})
         tries.append(now_ms)
 
+    async def _is_right(self, name: str, password: str, *, address: str) -> bool:
+        self.count_try(address)
+        try:
+            stored = await self._database.read(lambda conn: stored_password(conn, name, now_ms=self._now_ms()))
+        except LockedError as exc:
+            raise _locked(exc) from exc
+        return await asyncio.get_running_loop().run_in_executor(self._hashing, is_password, password, stored)
+
     def close(self) -> None:
         """End the hashing thread."""
         self._hashing.shutdown(wait=True, cancel_futures=True)
@@ -161,6 +221,11 @@ class Gate:
         action = "sign_in" if opened else "sign_in_refused"
         audit.record(conn, action, now_ms=now_ms, user=tidy_name(name)[:64], address=address)
         return opened
+
+
+def _locked(exc: LockedError) -> Problem:
+    wait = {"Retry-After": str(-(-exc.wait_ms // 1000))}
+    return Problem(429, exc.code, detail=exc.detail, headers=wait)
 
 
 def require(person: Person, right: str) -> None:

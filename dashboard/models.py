@@ -10,6 +10,7 @@ from watchroom.site import Plan
 
 Item = TypeVar("Item")
 Point = tuple[float, float]
+Role = Literal["guard", "leader", "technician", "contractor", "integrator", "manager", "committee", "kiosk", "admin"]
 
 
 class Shape(BaseModel):
@@ -86,9 +87,26 @@ class NewAccount(Shape):
 
     name: str = Field(min_length=1, max_length=32)
     display: str = Field(default="", max_length=120)
-    role: Literal["guard", "leader", "technician", "contractor", "integrator", "manager", "committee", "kiosk", "admin"]
+    role: Role
     password: str = Field(min_length=1, max_length=256)
     lang: Literal["zh", "en"] = "zh"
+
+
+class AccountChange(Shape):
+    """What to change of an account; what is not given stays. A new password or role, or switching off, signs it out."""
+
+    display: str | None = Field(default=None, min_length=1, max_length=120)
+    role: Role | None = None
+    lang: Literal["zh", "en"] | None = None
+    is_enabled: bool | None = None
+    password: str | None = Field(default=None, min_length=1, max_length=256)
+
+
+class PasswordChange(Shape):
+    """A new password of one's own."""
+
+    old: str = Field(min_length=1, max_length=256)
+    new: str = Field(min_length=1, max_length=256)
 
 
 class Account(Shape):

@@ -89,5 +89,10 @@ def close_session(conn: Connection, token_hash: str) -> None:
     conn.execute(delete(session).where(session.c.token_hash == token_hash))
 
 
+def close_sessions_of(conn: Connection, name: str, *, but: str = "") -> None:
+    """End all sessions of an account, except the one whose token has this hash."""
+    conn.execute(delete(session).where(session.c.account == name, session.c.token_hash != but))
+
+
 def _idle(role: str) -> int:
     return KIOSK_IDLE_MS if role == "kiosk" else IDLE_MS

@@ -111,7 +111,17 @@ def _tools(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
 
 def _users(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     user = commands.add_parser("user", help="accounts of the pages", description="Accounts of the pages.")
-    add = _command(user.add_subparsers(metavar="COMMAND", required=True), "add", _user_add, "make an account")
+    verbs = user.add_subparsers(metavar="COMMAND", required=True)
+    _command(verbs, "list", _user_list, "list the accounts")
+    for verb, handler, about in (
+        ("password", _user_password, "give an account a new password"),
+        ("disable", _user_switch, "switch an account off and sign it out"),
+        ("enable", _user_switch, "switch an account on again"),
+    ):
+        changed = _command(verbs, verb, handler, about)
+        changed.add_argument("name")
+        changed.set_defaults(verb=verb)
+    add = _command(verbs, "add", _user_add, "make an account")
     add.add_argument("name", help="name to sign in with")
     add.add_argument("--role", required=True, help="guard, leader, technician, contractor, manager, admin, ...")
     add.add_argument("--display", default="", help="name shown on the pages (default: NAME)")
@@ -315,6 +325,31 @@ def _history_import(options: argparse.Namespace) -> int:
     from watchroom.serve.history import run_import
 
     return run_import(options, settings_of(options))
+
+
+def _user_list(options: argparse.Namespace) -> int:
+    from watchroom.serve.users import list_users
+
+    for row in list_users(settings_of(options)):
+        print(f"{row['name']:<24} {row['role']:<12} {'' if row['is_enabled'] else 'off':<4} {row['display']}".rstrip())
+    return 0
+
+
+def _user_password(options: argparse.Namespace) -> int:
+    from watchroom.serve.users import set_password
+
+    set_password(settings_of(options), options.name)
+    print(f"Changed the password of {options.name}; it is signed out everywhere")
+    return 0
+
+
+def _user_switch(options: argparse.Namespace) -> int:
+    from watchroom.serve.users import set_enabled
+
+    is_enabled = options.verb == "enable"
+    set_enabled(settings_of(options), options.name, is_enabled=is_enabled)
+    print(f"Switched the account {options.name} {'on' if is_enabled else 'off'}")
+    return 0
 
 
 def _check(options: argparse.Namespace) -> int:

@@ -226,3 +226,75 @@ async def test_admin_makes_accounts_and_nobody_else(desk: Desk) -> None:
     assert wrong.status_code == 422
     assert "password_hash" not in str(listed)
     assert (await sign_in(desk, "li.wg", "long enough")).status_code == 200
+
+
+NEW = "another long password"
+
+
+async def test_a_person_changes_the_own_password(desk: Desk, center: Center) -> None:
+    """The old one stops working, the seat stays signed in, the person's other seats are signed out, and audit tells."""
+    here, there = (await sign_in(desk, "guard")).json()["token"], (await sign_in(desk, "guard")).json()["token"]
+    async with desk.visitor(here) as guard:
+        change = {"old": PASSWORD, "new": NEW}
+        assert (await guard.post("/api/v1/session/password", json=change)).status_code == 204
+        assert (await guard.get("/api/v1/session")).status_code == 200
+    async with desk.visitor(there) as other:
+        assert (await other.get("/api/v1/session")).status_code == 401
+    assert (await sign_in(desk, "guard")).status_code == 401
+    assert (await sign_in(desk, "guard", NEW)).status_code == 200
+    told = rows(center, select(audit.c.user, audit.c.target).where(audit.c.action == "password_changed"))
+    assert told == [("guard", "guard")]
+    assert NEW not in str(rows(center, select(audit)))
+
+
+async def test_a_stolen_session_cannot_guess_the_password(desk: Desk, center: Center) -> None:
+    """A wrong old password changes nothing and counts like a failed sign-in: after some the account is locked."""
+    async with desk.person("guard") as guard:
+        codes = [
+            (await guard.post("/api/v1/session/password", json={"old": f"guess {n}", "new": NEW})).status_code
+            for n in range(FREE_FAILURES + 1)
+        ]
+        short = await guard.post("/api/v1/session/password", json={"old": PASSWORD, "new": "short"})
+    assert codes == [403] * FREE_FAILURES + [429]
+    assert (short.status_code, short.json()["code"]) == (409, "account.password")
+    assert rows(center, select(audit.c.action).where(audit.c.action == "password_changed")) == []
+
+
+async def test_an_admin_switches_an_account_off_and_on(desk: Desk) -> None:
+    """Somebody who left is signed out at once and stays out; switched on again the old password works."""
+    token = (await sign_in(desk, "guard")).json()["token"]
+    async with desk.person("admin") as admin, desk.visitor(token) as guard:
+        off = await admin.patch("/api/v1/accounts/guard", json={"is_enabled": False})
+        assert (off.status_code, off.json()["is_enabled"]) == (200, False)
+        assert (await guard.get("/api/v1/session")).status_code == 401
+        assert (await sign_in(desk, "guard")).status_code == 401
+        assert (await admin.patch("/api/v1/accounts/guard", json={"is_enabled": True})).status_code == 200
+    assert (await sign_in(desk, "guard")).status_code == 200
+
+
+async def test_an_admin_gives_a_new_password_and_role(desk: Desk) -> None:
+    """A forgotten password is replaced; a new role begins with a new sign-in."""
+    token = (await sign_in(desk, "guard")).json()["token"]
+    async with desk.person("admin") as admin, desk.visitor(token) as guard:
+        changed = await admin.patch("/api/v1/accounts/guard", json={"password": NEW, "role": "leader", "lang": "en"})
+        assert (changed.json()["role"], changed.json()["lang"]) == ("leader", "en")
+        assert (await guard.get("/api/v1/session")).status_code == 401
+        unknown = await admin.patch("/api/v1/accounts/nobody", json={"lang": "en"})
+        assert (unknown.status_code, unknown.json()["code"]) == (404, "account.unknown")
+    assert (await sign_in(desk, "guard", NEW)).json()["user"]["role"] == "leader"
+
+
+@pytest.mark.parametrize("change", [{"is_enabled": False}, {"role": "guard"}])
+async def test_the_last_admin_stays(desk: Desk, change: dict[str, Any]) -> None:
+    """Nobody can lock the whole site out of its accounts."""
+    async with desk.person("admin") as admin:
+        reply = await admin.patch("/api/v1/accounts/admin", json=change)
+        assert (reply.status_code, reply.json()["code"]) == (409, "account.last_admin")
+        assert (await admin.get("/api/v1/session")).status_code == 200
+
+
+async def test_only_admins_change_accounts(desk: Desk) -> None:
+    """A guard cannot become an admin."""
+    async with desk.person("guard") as guard:
+        reply = await guard.patch("/api/v1/accounts/guard", json={"role": "admin"})
+    assert (reply.status_code, reply.json()["code"]) == (403, "rights.role")

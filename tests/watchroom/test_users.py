@@ -83,3 +83,42 @@ def test_without_terminal_and_variable_it_says_what_to_set(
     monkeypatch.setattr("sys.stdin", io.StringIO())
     assert add(tmp_path, "li.wg", "--role", "guard") == 2
     assert "WATCHROOM_USER_PASSWORD" in capsys.readouterr().err
+
+
+def command(data: Path, *arguments: str) -> int:
+    return run(["user", *arguments, "--data", str(data)])
+
+
+def test_accounts_are_changed_from_the_machine(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever has the machine can replace a lost password and switch accounts off and on; the list tells which."""
+    assert add(tmp_path, "boss", "--role", "admin") == 0
+    assert add(tmp_path, "li.wg", "--role", "guard", "--display", "李卫国") == 0
+    monkeypatch.setenv("WATCHROOM_USER_PASSWORD", "quite another one")
+    assert command(tmp_path, "password", "li.wg") == 0
+    assert command(tmp_path, "disable", "li.wg") == 0
+    capsys.readouterr()
+    assert command(tmp_path, "list") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split() for line in lines] == [["boss", "admin", "boss"], ["li.wg", "guard", "off", "李卫国"]]
+    database = open_database(Settings(data=tmp_path).database_url)
+    with reading(database) as conn:
+        assert is_password("quite another one", stored_password(conn, "li.wg", now_ms=utc_ms()))
+        told = conn.execute(select(audit.c.action, audit.c.target).order_by(audit.c.seq)).all()
+    database.dispose()
+    assert told[2:] == [("password_changed", "li.wg"), ("account_changed", "li.wg")]
+    assert command(tmp_path, "enable", "li.wg") == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [(("disable", "boss"), "this is the last admin"), (("password", "nobody"), "there is no account 'nobody'")],
+)
+def test_what_cannot_be_changed_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], told: str
+) -> None:
+    """The last admin cannot be switched off, and a misspelt name is said."""
+    assert add(tmp_path, "boss", "--role", "admin") == 0
+    assert command(tmp_path, *arguments) == 2
+    assert told in capsys.readouterr().err

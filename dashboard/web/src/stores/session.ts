@@ -34,10 +34,14 @@ export const useSession = defineStore('session', () => {
     await signIn(username, password)
   }
 
+  async function changePassword(old: string, fresh: string): Promise<void> {
+    await api.post('/session/password', { old, new: fresh })
+  }
+
   async function signOut(): Promise<void> {
     await api.delete('/session').catch(() => {})
     user.value = null
   }
 
-  return { user, isKnown, mayAct, load, signIn, setUp, signOut }
+  return { user, isKnown, mayAct, load, signIn, setUp, changePassword, signOut }
 })
