@@ -6,12 +6,13 @@ SOURCES := pyproject.toml hatch_build.py $(shell find dashboard/web -type f -not
 PACKAGES := watchroom gateway ingest alarms dashboard simulators benchmarks tests
 
 .DEFAULT_GOAL := help
-.PHONY: help up test bench lint web-test clean
+.PHONY: help up test bench bench-history lint web-test clean
 
 help:
 	@echo 'make up     run a whole simulated compound on http://127.0.0.1:8080  (ARGS="--port 9000 --scenario burst_pipe")'
 	@echo 'make test   run all tests  (ARGS="-k burst")'
 	@echo 'make bench  measure; results in build/bench.json'
+	@echo 'make bench-history  the history with a billion samples: an hour, 20 GB of disk'
 	@echo 'make lint   ruff, mypy'
 
 $(BIN)/python:
@@ -34,6 +35,9 @@ test: $(VENV)/.installed-test
 
 bench: $(VENV)/.installed-test
 	$(BIN)/python -m benchmarks $(ARGS)
+
+bench-history: $(VENV)/.installed-test
+	$(BIN)/python -m benchmarks.history --samples 1e9 $(ARGS)
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .

@@ -12,16 +12,29 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ingest.cells import HOUR_MS, MINUTE_MS, Columns, Grid, Partials, combined, joined, newest, pairs, taken
+from ingest.cells import (
+    HOUR_MS,
+    MINUTE_MS,
+    Columns,
+    Grid,
+    Partials,
+    combined,
+    concatenated,
+    joined,
+    newest,
+    pairs,
+    taken,
+)
 from ingest.duckdb_layout import GOOD, Day, Places, Shape, file_name, hot_table
 from ingest.store import DAY_MS, Buckets, Sample, Samples
 
 ROWS = ("series", "time_ms", "value", "quality")
 FIGURES = ("series", "cell", "count", "bad", "min", "max", "total", "last", "last_ms")
+_SAMPLE = "signal, time_ms, value, quality"
 _FIGURES = 'signal, cell, "count", bad, "min", "max", total, "last", last_ms'
 MOST_TOGETHER = 24
 """Day files read by one statement."""
-MOST_ROWS = 200_000
+MOST_ROWS = 700_000
 """Samples (at one a second) or cells of several signals in memory together; one signal may need more."""
 I64 = NDArray[np.int64]
 
@@ -55,25 +68,36 @@ class Reading:
 
     def hot(self, start_ms: int, end_ms: int) -> Columns:
         """Return the hot samples in order of arrival."""
-        parts = [
-            self._rows(hot_table(number), f"time_ms >= {start_ms} and time_ms < {end_ms}")
-            for number in self._shape.generations
-        ]
-        return joined(parts, ROWS)
+        where = f"time_ms >= {start_ms} and time_ms < {end_ms}"
+        return self._united(_SAMPLE, [(hot_table(number), where) for number in self._shape.generations], ROWS)
 
-    def samples(self, start_ms: int, end_ms: int, minutes: I64 | None = None) -> Columns:
-        """Return the samples below the hot ones, those of some minutes only if named, oldest place first."""
-        parts = []
-        for day in self._days(start_ms, end_ms):
-            begin, end = max(start_ms, day.day * DAY_MS), min(end_ms, (day.day + 1) * DAY_MS)
-            condition = f"time_ms >= {begin} and time_ms < {end}"
-            if minutes is not None:
-                here = minutes[(minutes >= begin // MINUTE_MS) & (minutes <= (end - 1) // MINUTE_MS)]
-                if not len(here):
-                    continue
-                condition = _of_minutes(here, begin, end)
-            parts += [self._rows(source, condition) for source in self._raw(day)]
-        return joined(parts, ROWS)
+    def samples(self, start_ms: int, end_ms: int) -> Columns:
+        """Return the samples below the hot ones, oldest place first."""
+        sources = [part for day in self._days(start_ms, end_ms) for part in self._of_day(day, start_ms, end_ms)]
+        return self._united(_SAMPLE, sources, ROWS)
+
+    def _of_day(self, day: Day, start_ms: int, end_ms: int, condition: str = "true") -> list[tuple[str, str]]:
+        begin, end = max(start_ms, day.day * DAY_MS), min(end_ms, (day.day + 1) * DAY_MS)
+        where = f"time_ms >= {begin} and time_ms < {end} and {condition}"
+        return [(source, where) for source in self._raw(day)]
+
+    def _of_minutes(self, grid: Grid, cut: I64, touched: I64) -> Columns:
+        """Return at least the samples of the cut and the touched minutes."""
+        sources, touched = list[tuple[str, str]](), np.unique(touched)
+        for day in self._days(grid.start_ms, grid.end_ms):
+            here, dirty = (minutes[minutes // 1440 == day.day] for minutes in (cut, touched))
+            both = np.union1d(here, dirty)
+            if not len(both):
+                continue
+            begin = max(grid.start_ms, int(both[0]) * MINUTE_MS)
+            end = min(grid.end_ms, (int(both[-1]) + 1) * MINUTE_MS)
+            conditions = []
+            if len(both) != both[-1] - both[0] + 1:
+                conditions += [_near_boundaries(grid)] if len(here) else []
+                listed = ", ".join(map(str, dirty.tolist()))
+                conditions += [f"time_ms // {MINUTE_MS} in ({listed})"] if listed else []
+            sources += self._of_day(day, begin, end, f"({' or '.join(conditions)})" if conditions else "true")
+        return self._united(_SAMPLE, sources, ROWS)
 
     def _by_samples(self, grid: Grid, hot: Columns, days: Sequence[Day]) -> list[Partials]:
         parts, hot_days = [], np.unique(hot["time_ms"] // DAY_MS)
@@ -84,8 +108,8 @@ class Reading:
                 parts.append(self._counted(day, grid, begin, end))
                 continue
             mine = (hot["time_ms"] >= begin) & (hot["time_ms"] < end)
-            rows = [self._rows(source, f"time_ms >= {begin} and time_ms < {end}") for source in self._raw(day)]
-            parts.append(Partials.of_samples(newest(joined([*rows, taken(hot, mine)], ROWS), "time_ms"), grid))
+            rows = joined([self._united(_SAMPLE, self._of_day(day, begin, end), ROWS), taken(hot, mine)], ROWS)
+            parts.append(Partials.of_samples(newest(rows, "time_ms"), grid))
         lonely = ~np.isin(hot["time_ms"] // DAY_MS, np.array([day.day for day in days], np.int64))
         return [*parts, Partials.of_samples(newest(taken(hot, lonely), "time_ms"), grid)]
 
@@ -105,8 +129,7 @@ class Reading:
         mask &= (cell >= grid.start_ms // MINUTE_MS) & (cell <= (grid.end_ms - 1) // MINUTE_MS)
         if uncovered is not None:
             mask &= np.isin(cell // 60, uncovered[0]) | np.isin(pairs(cells["series"], cell // 60), uncovered[1])
-        wanted = np.union1d(cut, touched)
-        rows = joined([self.samples(grid.start_ms, grid.end_ms, wanted), hot], ROWS)
+        rows = joined([self._of_minutes(grid, cut, touched), hot], ROWS)
         minute = rows["time_ms"] // MINUTE_MS
         fine = np.isin(minute, cut) | np.isin(pairs(rows["series"], minute), dirty)
         fine &= ~(gone(minute) & np.isin(pairs(rows["series"], minute), pairs(cells["series"], cell)))
@@ -125,7 +148,7 @@ class Reading:
         return parts + self._by_minutes(grid, hot, days, (left, dirty[~gone(dirty % (1 << 48))]))
 
     def _minutes(self, grid: Grid, uncovered: tuple[I64, I64] | None) -> Columns:
-        parts, begin, end = [], grid.start_ms // MINUTE_MS, (grid.end_ms - 1) // MINUTE_MS
+        begin, end = grid.start_ms // MINUTE_MS, (grid.end_ms - 1) // MINUTE_MS
         hours = None if uncovered is None else np.union1d(uncovered[0], uncovered[1] % (1 << 48))
         sources: list[tuple[str, str]] = []
         for day in self._days(grid.start_ms, grid.end_ms):
@@ -141,16 +164,17 @@ class Reading:
                 sources.append((f'"{file_name("minute", day.day, day.minute)}".minute', condition))
             if day.is_open:
                 sources.append((day.minute_table, condition))
+        return self._united(_FIGURES, sources, FIGURES)
+
+    def _united(self, columns: str, sources: Sequence[tuple[str, str]], names: Sequence[str]) -> Columns:
+        """Return the rows of (source, condition) pairs in their order, many by one statement."""
+        parts = []
         for at in range(0, len(sources), MOST_TOGETHER):
-            statements = [
-                f"(select {_FIGURES} from {source} where {self._among} and {condition})"
-                for source, condition in sources[at : at + MOST_TOGETHER]
-            ]
-            files = [source.split('"')[1] for source, _ in sources[at : at + MOST_TOGETHER] if '"' in source]
-            with self._places.attached(files):
-                found = self._db.execute(" union all ".join(statements)).fetchnumpy()
-            parts.append(self._numbered(found))
-        return joined(parts, FIGURES)
+            some = sources[at : at + MOST_TOGETHER]
+            statements = [f"(select {columns} from {source} where {self._among} and {where})" for source, where in some]
+            with self._places.attached([source.split('"')[1] for source, _ in some if '"' in source]):
+                parts.append(self._numbered(self._db.execute(" union all ".join(statements)).fetchnumpy()))
+        return joined(parts, names)
 
     def _figures(self, source: str, condition: str) -> Columns:
         query = f"select {_FIGURES} from {source} where {self._among} and {condition}"
@@ -163,24 +187,22 @@ class Reading:
         name = file_name("raw", day.day, day.raw)
         bucket = f"(time_ms - {grid.start_ms}) * {grid.buckets} // {grid.end_ms - grid.start_ms}"
         with self._places.attached([name]):
-            found = self._db.execute(
-                f"""select signal, bucket, count(*) filter (good) as "count", count(*) filter (not good) as bad,
-                    coalesce(min(value) filter (good), 0) as "min", coalesce(max(value) filter (good), 0) as "max",
-                    coalesce(sum(value) filter (good), 0) as total,
-                    coalesce(arg_max(value, time_ms) filter (good), 0) as "last",
-                    coalesce(max(time_ms) filter (good), 0) as last_ms
-                from (select *, {bucket} as bucket, {GOOD} as good from "{name}".raw
-                    where {self._among} and time_ms >= {begin} and time_ms < {end})
-                group by signal, bucket"""
+            where = f'from "{name}".raw where {self._among} and time_ms >= {begin} and time_ms < {end}'
+            good = self._db.execute(
+                f"""select signal, {bucket} as bucket, count(*) as "count", min(value) as "min", max(value) as "max",
+                    sum(value) as total, arg_max(value, time_ms) as "last", max(time_ms) as last_ms
+                {where} and {GOOD} group by all"""
             ).fetchnumpy()
-        columns = self._numbered(found)
-        return Partials(**{field: columns[field] for field in Partials.__slots__})
-
-    def _rows(self, source: str, condition: str) -> Columns:
-        files = [source.split('"')[1]] if '"' in source else []
-        with self._places.attached(files):
-            query = f"select signal, time_ms, value, quality from {source} where {self._among} and {condition}"
-            return self._numbered(self._db.execute(query).fetchnumpy())
+            bad = self._db.execute(
+                f"select signal, {bucket} as bucket, count(*) as bad {where} and not {GOOD} group by all"
+            ).fetchnumpy()
+        sound, broken = self._numbered(good), self._numbered(bad)
+        sound["bad"] = np.zeros(len(sound["series"]), np.int64)
+        zeros = np.zeros(len(broken["series"]))
+        none: Columns = dict.fromkeys(("min", "max", "total", "last"), zeros)
+        none |= dict.fromkeys(("count", "last_ms"), zeros.astype(np.int64))
+        both: list[Columns] = [sound, none | broken]
+        return concatenated([Partials(**{field: rows[field] for field in Partials.__slots__}) for rows in both])
 
     def _numbered(self, found: Mapping[str, Any]) -> Columns:
         columns = {name: np.asarray(np.ma.filled(values, np.nan)) for name, values in found.items() if name != "signal"}
@@ -259,16 +281,11 @@ def _cells_of(days: Sequence[Day], what: str, cells: int) -> Callable[[I64], NDA
     return lambda cell: np.isin(cell // cells, gone)
 
 
-def _of_minutes(minutes: I64, begin: int, end: int) -> str:
-    """Return the condition of some minutes: a few ranges, or a list within their hull."""
-    breaks = np.flatnonzero(np.diff(minutes) > 1)
-    starts = minutes[np.concatenate(([0], breaks + 1))] * MINUTE_MS
-    stops = (minutes[np.concatenate((breaks, [len(minutes) - 1]))] + 1) * MINUTE_MS
-    low, high = max(begin, int(starts[0])), min(end, int(stops[-1]))
-    hull = f"time_ms >= {low} and time_ms < {high}"
-    if len(starts) == 1:
-        return hull
-    return f"{hull} and time_ms // {MINUTE_MS} in ({', '.join(map(str, minutes.tolist()))})"
+def _near_boundaries(grid: Grid) -> str:
+    """Return the condition of times less than a minute from a boundary between buckets; cheaper than a list."""
+    width = grid.end_ms - grid.start_ms
+    near = MINUTE_MS * grid.buckets
+    return f"((time_ms - {grid.start_ms}) * {grid.buckets} + {near}) % {width} < {2 * near}"
 
 
 class DuckReads:
@@ -343,7 +360,7 @@ class DuckReads:
 def _page(reading: Reading, start_ms: int, end_ms: int, limit: int) -> tuple[Columns, int | None]:
     """Return up to limit samples, reading stretches of time that hold about as many."""
     pages: list[Columns] = []
-    at, stretch, count = start_ms, 0, 0
+    at, stretch, count = start_ms, HOUR_MS, 0
     while at < end_ms and count <= limit:
         if not stretch:
             nearest = reading.end_samples(at, newest_first=False).get(0)
