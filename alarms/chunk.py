@@ -77,6 +77,19 @@ class Chunk:
         records.append(len(self.offset) - 1)
         marks.append(complete_ms)
 
+    def marks(self) -> dict[int, list[tuple[int, int]]]:
+        """Return lane -> (record, watermark) of each rise, in order."""
+        return {lane: list(zip(*columns, strict=True)) for lane, columns in self._marks.items()}
+
+    def before(self, lane: int) -> int:
+        """Return a lane's watermark before the chunk, NEVER for a lane that was not known then."""
+        return int(self._before[lane]) if lane < len(self._before) else NEVER
+
+    def put_marks(self, lane: int, records: list[int], marks: list[int]) -> None:
+        """Note how a computed lane's watermark rose in the chunk."""
+        if records:
+            self._marks[lane] = records, marks
+
     @property
     def count(self) -> int:
         """How many samples there are."""

@@ -18,17 +18,20 @@ I8 = NDArray[np.int8]
 LEVELS = ("LL", "HH", "L", "H", "")
 """In the order in which an active one stands for its row."""
 _ABOVE = {"HH", "H"}
+JUDGED = ("limit", "state", "count", "logic")
+"""Kinds that are judged as conditions of one signal, measured or derived."""
 _BITS, _IN = int(Op.BITS), int(Op.IN)
 
 
 def conditions_of(row: RuleRow) -> list[tuple[str, StateTest]]:
-    """Return (level, test) of each condition of a limit or state row."""
+    """Return (level, test) of each condition of a row; those of count and logic rows are states of a derived value."""
     if row.state is not None:
         return [("", row.state)]
     tests = []
     for level in (level for level in LEVELS if level in row.limits):
         op = Op.ABOVE if level in _ABOVE else Op.BELOW
-        test = StateTest(signal=row.signal or "", op=op, limit=row.limits[level], deadband=row.deadband)
+        key = row.derived.key if row.derived is not None else row.signal or ""
+        test = StateTest(signal=key, op=op, limit=row.limits[level], deadband=row.deadband)
         tests.append((level, test))
     return tests
 
@@ -109,12 +112,25 @@ class Conditions:
         usable_ms: Time of the newest usable sample of the main signal.
         value: Its value.
         quality: Its quality.
+        raised_ms: When ``act`` became true last, event time; kept where a minimum on holds it.
     """
 
-    _STATE = ("hyst", "guard", "cond", "act", "since", "is_known", "item_ms", "usable_ms", "value", "quality")
+    _STATE = (
+        "hyst",
+        "guard",
+        "cond",
+        "act",
+        "since",
+        "is_known",
+        "item_ms",
+        "usable_ms",
+        "value",
+        "quality",
+        "raised_ms",
+    )
 
     def __init__(self, rows: Sequence[RuleRow], signals: SignalTable) -> None:
-        self.rows = [row for row in rows if row.kind in ("limit", "state")]
+        self.rows = [row for row in rows if row.kind in JUDGED]
         pairs = [(number, level, test) for number, row in enumerate(self.rows) for level, test in conditions_of(row)]
         guards = [self.rows[number].guard for number, _, _ in pairs]
         m = self.m = len(pairs)
@@ -124,6 +140,9 @@ class Conditions:
         self.guard_signal: Ints = np.array([signals.number(g.signal) if g else -1 for g in guards], np.intp)
         self.on_ms: I64 = np.array([self.rows[number].on_delay_ms for number in self.row], np.int64)
         self.off_ms: I64 = np.array([self.rows[number].off_delay_ms for number in self.row], np.int64)
+        self.least_on_ms: I64 = np.array([self.rows[number].minimum_on_ms for number in self.row], np.int64)
+        self.holds_on = bool(self.least_on_ms.any())
+        self.raised_ms: I64 = np.full(m, NEVER, np.int64)
         self.test = [test for _, _, test in pairs]
         # a condition without a guard never asks its second test
         self.tests = Comparisons(self.test + [g or t for g, (_, _, t) in zip(guards, pairs, strict=True)])
@@ -167,6 +186,13 @@ class Conditions:
         ends = np.cumsum(counts)
         flat = np.arange(len(position)) - np.repeat(ends - counts, counts) + np.repeat(low, counts)
         return position, self._linked[flat], self._linked_guard[flat]
+
+    def delay_ms(self, condition: Ints, is_on: Bools, since_ms: I64) -> I64:
+        """Return how long runs of some conditions must last: on delay, or off delay lengthened by the minimum on."""
+        off = self.off_ms[condition]
+        if self.holds_on:
+            off = np.maximum(off, self.raised_ms[condition] + self.least_on_ms[condition] - since_ms)
+        return np.where(is_on, self.on_ms[condition], off)
 
     def names(self) -> list[str]:
         """Return ``row key#level`` of each condition."""

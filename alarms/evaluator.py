@@ -16,6 +16,7 @@ import numpy as np
 from alarms.checkpoint import pack, unpack
 from alarms.chunk import Chunk, Samples
 from alarms.conditions import Conditions
+from alarms.derived import Derivations
 from alarms.doors.judge import DoorJudge
 from alarms.health_rules import HealthJudge
 from alarms.intake import Intake
@@ -72,6 +73,7 @@ class Evaluator:
             table=self._table,
             lanes=self._lanes,
         )
+        self._derivations = Derivations(ruleset.rows, table=self._table, lanes=self._lanes)
         self._sequences = SequenceJudge(ruleset.rows, table=self._table, lanes=self._lanes)
         self.doors = DoorJudge(ruleset.rows, table=self._table, lanes=self._lanes, site=site)
         self._table.is_clean &= ~self._table.is_tracked
@@ -130,11 +132,11 @@ class Evaluator:
         started = time.perf_counter()
         samples = chunk.samples()
         fresh, late = (_no_samples(), _no_samples()) if samples is None else self._sieve.sift(samples)
-        changes = self._judge_conditions(chunk, fresh)
+        events = self._intake.events(chunk)
+        changes = self._judge_conditions(chunk, self._derivations.derive(chunk, fresh, events))
         rows = self._conditions.rows
         # these come in order; the order of rows among the conditions is that of the rule set
         found = [(change, rows[change.row]) for change in changes]
-        events = self._intake.events(chunk)
         if len(late.signal):
             self._intake.counters["late"] += len(late.signal)
             self._late.take(late)
@@ -184,6 +186,8 @@ class Evaluator:
     ) -> Transition:
         if row.kind == "health":
             gateway = self._health.gateway_of(change.row)
+        elif row.derived is not None:
+            gateway = int(self._table.gateway[self._table.number(row.derived.key)])
         else:
             gateway = -1 if row.signal is None else int(self._table.gateway[self._table.number(row.signal)])
         return Transition(
@@ -217,6 +221,7 @@ class Evaluator:
         state.since[is_mine & (state.cond != state.act)] = now_ms
         state.item_ms[is_mine] = NEVER
         state.usable_ms[is_mine] = NEVER
+        self._derivations.restart(gateway)
         self._steps.reload()
 
     def checkpoint(self) -> bytes:
@@ -238,6 +243,7 @@ class Evaluator:
             "health": self._health.to_json(),
             "sequences": self._sequences.to_json(),
             "doors": self.doors.to_json(),
+            "derived": self._derivations.to_json(),
         }
         columns = {f"signal.{name}": column for name, column in self._table.columns().items()}
         columns |= {f"condition.{name}": column for name, column in self._conditions.columns().items()}
@@ -263,6 +269,7 @@ class Evaluator:
         self._health.load(content["health"])
         self._sequences.load(content["sequences"])
         self.doors.load(content.get("doors"))
+        self._derivations.load(content.get("derived", {"windows": {}, "waiting": {}}))
         self._levels.reload()
         self._steps.reload()
         self._intake.forget()
@@ -278,16 +285,20 @@ class Evaluator:
 
     def latest(self) -> Latest:
         """Return the newest sample of every signal."""
-        table, n = self._table, len(self._table)
+        table = self._table
         names = [*self._lanes.gateways, ""]
-        time_ms = table.time_ms[:n]
+        keys, which = table.keys, np.arange(len(table))
+        if any(row.derived is not None for row in self._ruleset.rows):
+            which = np.array([number for number, key in enumerate(keys) if key[0] != "~"], np.intp)
+            keys = [keys[number] for number in which.tolist()]
+        time_ms = table.time_ms[which]
         return Latest(
-            keys=list(table.keys),
+            keys=list(keys),
             time_ms=np.where(time_ms < 0, 0, time_ms),
-            value=table.value[:n].copy(),
-            quality=table.quality[:n].copy(),
-            gateway=[names[number] for number in table.gateway[:n].tolist()],
-            is_stale=table.is_stale[:n].copy(),
+            value=table.value[which],
+            quality=table.quality[which],
+            gateway=[names[number] for number in table.gateway[which].tolist()],
+            is_stale=table.is_stale[which],
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -126,6 +127,35 @@ class AccessTest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Derived:
+    """A value computed from signals or events, judged like a signal of its own.
+
+    Attributes:
+        how: A transform of templates.Limit, or ``logic`` (how many tests hold), or ``count`` (how often lately).
+        signals: Keys of the signals it is computed from; for difference the minuend and the subtrahend.
+        window_ms: Length of the window; 0 without one.
+        skew_ms: How long it waits for inputs of other lanes; computed at once when negative.
+        tests: For logic: the states; for count: the one whose beginning is counted.
+        event: For count of events: (kind, field, equipment, values); None else.
+        by: For count of events: field whose values are counted apart, empty for none.
+    """
+
+    how: str
+    signals: tuple[str, ...] = ()
+    window_ms: int = 0
+    skew_ms: int = -1
+    tests: tuple[StateTest, ...] = ()
+    event: tuple[str, str, str, tuple[str | float, ...]] | None = None
+    by: str = ""
+
+    @property
+    def key(self) -> str:
+        """Name of the value; no equipment has it, so that no page shows it."""
+        parts = (self.how, *self.signals, self.window_ms, self.skew_ms, self.tests, self.event, self.by)
+        return f"~{hashlib.sha256(repr(parts).encode()).hexdigest()[:16]}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Expected:
     """Keys of the signals that a piece of equipment should have by its template."""
 
@@ -151,6 +181,7 @@ class RuleRow:
         health: For health rules what is watched.
         family: Shared by rules whose alarms are one fault; see `fault`.
         after_ms: For never_seen and gateway_silent: the silence that counts.
+        derived: What is judged instead of the signal's own value.
     """
 
     key: str
@@ -158,7 +189,7 @@ class RuleRow:
     version: str
     equipment: str
     instance: str = ""
-    kind: Literal["limit", "state", "sequence", "access", "health"]
+    kind: Literal["limit", "state", "count", "logic", "sequence", "access", "health"]
     class_: str
     priorities: Mapping[str, int]
     latching: bool = False
@@ -182,6 +213,8 @@ class RuleRow:
     health: str = ""
     after_ms: int = 0
     family: str | None = None
+    minimum_on_ms: int = 0
+    derived: Derived | None = None
 
     def priority(self, level: str = "") -> int:
         """Return the priority at a level; without one the mildest."""

@@ -7,12 +7,14 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any
 
-from alarms.rows import AccessTest, Expected, Op, RuleRow, SequenceTest, StateTest
+from alarms.rows import AccessTest, Derived, Expected, Op, RuleRow, SequenceTest, StateTest
 from alarms.templates import (
     ENTRY_KINDS,
+    KINDS,
     Explanation,
+    Kinds,
     Level,
     RuleSpec,
     Selector,
@@ -166,20 +168,18 @@ def _merge(base: Any, change: Any) -> Any:
     return {**base, **{key: _merge(base.get(key), value) for key, value in change.items()}}
 
 
-def _kind_of(spec: RuleSpec) -> Literal["limit", "state", "sequence", "access", "health"]:
-    if spec.limit is not None:
-        return "limit"
-    if spec.state is not None:
-        return "state"
-    if spec.sequence is not None:
-        return "sequence"
-    return "access" if spec.access is not None else "health"
-
-
 def _priorities(given: int | Mapping[Level, int]) -> dict[str, int]:
     if isinstance(given, int):
         return {"": given}
     return {**{str(level): priority for level, priority in given.items()}, "": max(given.values())}
+
+
+def _kind(spec: RuleSpec) -> Kinds:
+    return next(name for name in KINDS if getattr(spec, name) is not None)
+
+
+def _inputs(derived: Derived | None) -> tuple[str, ...]:
+    return () if derived is None else derived.signals
 
 
 def _digest(text: str) -> str:
@@ -239,12 +239,18 @@ class _Scope:
         state = self._state(spec.state, number, source)
         sequence = self._sequence(spec, number, source)
         access = self._access(spec, number, source)
+        derived = self._derived(spec, number, source)
+        if derived is not None and spec.limit is None:
+            least = spec.count.times if spec.count else spec.logic.count if spec.logic else 1
+            state = StateTest(signal=derived.key, op=Op.ABOVE, limit=least - 0.5)
         limits: dict[str, float] = {}
         main = ""
         if spec.limit is not None:
             main = self._signal(spec.limit.signal, number, source, "limit")
             limits = {level: amount(value, self.numbers) for level, value in spec.limit.levels.items()}
             self._check_levels(limits, source)
+        elif derived is not None:
+            main = derived.signals[0] if derived.signals else ""
         elif state is not None:
             main = state.signal
         elif sequence is not None:
@@ -259,22 +265,14 @@ class _Scope:
             version="",
             equipment=self.equipment_id,
             instance=str(number or ""),
-            kind="limit"
-            if limits
-            else "state"
-            if state
-            else "sequence"
-            if sequence
-            else "access"
-            if access
-            else "health",
+            kind=_kind(spec),
             class_=spec.class_,
             priorities=_priorities(spec.priority),
             latching=spec.latching,
             ticket=spec.ticket,
             guidance=spec.guidance,
             signal=main or None,
-            signals=tuple(key for key in (main, guard.signal if guard else "") if key),
+            signals=tuple(dict.fromkeys(k for k in (main, *_inputs(derived), guard.signal if guard else "") if k)),
             unit=info.unit if info else "",
             name=info.name if info else self.equipment.name,
             texts=info.texts if info else {},
@@ -284,6 +282,8 @@ class _Scope:
             deadband=amount(spec.deadband, self.numbers),
             on_delay_ms=access.delay_ms if access else span_ms(spec.on_delay, self.numbers),
             off_delay_ms=span_ms(spec.off_delay, self.numbers),
+            minimum_on_ms=span_ms(spec.minimum_on, self.numbers),
+            derived=derived,
             state=state,
             guard=guard,
             sequence=sequence,
@@ -293,6 +293,32 @@ class _Scope:
             after_ms=round(spec.health.after * 1000) if spec.health else 0,
         )
         return replace(row, version=_digest(repr(row)))
+
+    def _derived(self, spec: RuleSpec, number: int, source: _Source) -> Derived | None:
+        limit, count, logic = spec.limit, spec.count, spec.logic
+        if limit is not None and limit.transform != "raw":
+            names = [limit.signal] if limit.minus is None else [limit.signal, limit.minus]
+            return Derived(
+                how=limit.transform,
+                signals=tuple(self._signal(name, number, source, "limit") for name in names),
+                window_ms=round((limit.window or 0) * 1000),
+                skew_ms=-1 if limit.minus is None else round(limit.skew * 1000),
+            )
+        if logic is not None:
+            tests = [self._state(one, number, source, part="logic") for one in logic.inputs]
+            known = tuple(test for test in tests if test is not None)
+            keys = tuple(test.signal for test in known)
+            return Derived(how="logic", signals=keys, tests=known, skew_ms=round(logic.skew * 1000))
+        if count is None:
+            return None
+        window_ms, skew_ms = span_ms(count.within, self.numbers), round(count.skew * 1000)
+        if count.event is not None and count.field is not None:
+            event = (count.event, count.field, self.equipment_id, tuple(count.values))
+            return Derived(how="count", event=event, by=count.by or "", window_ms=window_ms, skew_ms=skew_ms)
+        key = self._signal(str(count.signal), number, source, "count")
+        values = tuple(float(value) for value in count.values)
+        test = StateTest(signal=key, op=Op.IN, values=values)
+        return Derived(how="count", signals=(key,), tests=(test,), window_ms=window_ms, skew_ms=skew_ms)
 
     def _check_levels(self, limits: Mapping[str, float], source: _Source) -> None:
         order = [limits[level] for level in ("LL", "L", "H", "HH") if level in limits]

@@ -91,7 +91,8 @@ class Steps:
         position, condition, is_guard = self._state.users(fresh.signal)
         rank = self._ranks(fresh, position, condition)
         depth = int(rank.max(initial=0)) + 1
-        if depth > self._deep:
+        # whole runs do not know when the run before them matured, which a minimum on asks
+        if depth > self._deep and not self._state.holds_on:
             result = self._whole_runs(chunk, fresh, position, condition, is_guard)
         else:
             result = self._stepwise(chunk, fresh, position, condition, is_guard, rank, depth)
@@ -179,12 +180,14 @@ class Steps:
             which, start_ms = condition[changed], time_ms[changed]
             state.cond[which], state.since[which] = new[changed], start_ms
             self._born[which] = step.record[changed]
-            delay = np.where(new[changed], state.on_ms[which], state.off_ms[which])
+            delay = state.delay_ms(which, new[changed], start_ms)
             now = ((delay == 0) & (new[changed] != act[changed])).nonzero()[0]
             if len(now):
                 at = changed[now]
                 matured.append((which[now], new[at], start_ms[now], step.record[at]))
                 act[at] = new[at]
+                if state.holds_on:
+                    self._note_raised(matured[-1])
         state.act[condition], state.item_ms[condition] = act, time_ms
         self._record[condition] = step.record
         self._note_knowledge(step, time_ms)
@@ -227,7 +230,8 @@ class Steps:
         """Mature runs that a watermark before a sample proves, or the sample; return which items' runs did."""
         state, condition, record = self._state, step.condition[waiting], step.record[waiting]
         was = old[waiting]
-        due_ms = state.since[condition] + np.where(was, state.on_ms[condition], state.off_ms[condition])
+        since_ms = state.since[condition]
+        due_ms = since_ms + state.delay_ms(condition, was, since_ms)
         is_known = state.is_known[condition]
         at = self._proving_record(chunk, condition, due_ms)
         by_mark = (at >= 0) & (at < record)
@@ -239,6 +243,8 @@ class Steps:
             which = (proven).nonzero()[0]
             if len(which):
                 matured.append((condition[which], was[which], due_ms[which], proof[which]))
+                if state.holds_on:
+                    self._note_raised(matured[-1])
         done: Ints = waiting[by_mark | by_item]
         return done
 
@@ -285,7 +291,14 @@ class Steps:
         done = condition[which]
         state.act[done] = state.cond[done]
         self._settle(done)
-        return [(done, state.cond[done], due_ms[which], at[which])]
+        change = (done, state.cond[done], due_ms[which], at[which])
+        if state.holds_on:
+            self._note_raised(change)
+        return [change]
+
+    def _note_raised(self, change: _Change) -> None:
+        condition, is_active, event_ms, _ = change
+        self._state.raised_ms[condition[is_active]] = event_ms[is_active]
 
     def _settle(self, touched: Ints) -> None:
         """Keep the list of pending conditions after some were touched."""
@@ -305,8 +318,9 @@ class Steps:
     def _wait(self, condition: Ints) -> _Pending:
         """Return what pending conditions wait for."""
         state = self._state
-        delay = np.where(state.cond[condition], state.on_ms[condition], state.off_ms[condition])
-        return _Pending(condition, state.since[condition] + delay, self._table.lane[state.signal[condition]])
+        since_ms = state.since[condition]
+        due_ms = since_ms + state.delay_ms(condition, state.cond[condition], since_ms)
+        return _Pending(condition, due_ms, self._table.lane[state.signal[condition]])
 
     def _gather(self, matured: list[_Change], fresh: Samples) -> Matured | None:
         """Return the changes with the newest usable value of the main signal at the record that proved each."""

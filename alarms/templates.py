@@ -61,7 +61,9 @@ class _Checked(Strict):
     def _amount(cls, value: object) -> object:
         return _check_amount(value)
 
-    @field_validator("on_delay", "off_delay", "within", "after", "warn", mode="before", check_fields=False)
+    @field_validator(
+        "on_delay", "off_delay", "minimum_on", "within", "after", "warn", mode="before", check_fields=False
+    )
     @classmethod
     def _span(cls, value: object) -> object:
         return _check_span(value)
@@ -83,10 +85,25 @@ class SignalInfo(Strict):
         return [_check_amount(item) for item in value] if isinstance(value, list) else value
 
 
+Kinds = Literal["limit", "state", "count", "logic", "sequence", "access", "health"]
+Transform = Literal["raw", "rate", "delta", "mean", "min", "max", "duty", "starts", "difference"]
+
+
 class Limit(_Checked):
-    """Levels of one measured signal; H and HH are exceeded above, L and LL below."""
+    """Levels of one measured signal, or of what is computed from it; H and HH are exceeded above, L and LL below.
+
+    Windows end at each sample; nothing is judged before one is covered whole.
+    """
 
     signal: str
+    transform: Transform = Field(
+        default="raw",
+        description="rate: change per minute over the window; delta: change over it; mean, min, max; duty: share of it "
+        "with a value other than 0; starts: how often the value became other than 0; difference: signal - minus",
+    )
+    window: Seconds | None = Field(default=None, gt=0, le=7 * 86_400)
+    minus: str | None = Field(default=None, description="The other signal of a difference")
+    skew: Seconds = Field(default=1.0, description="difference: waits this long for the later one of the two")
     HH: Amount | None = None
     H: Amount | None = None
     L: Amount | None = None
@@ -96,6 +113,10 @@ class Limit(_Checked):
     def _some_level(self) -> Limit:
         if not self.levels:
             raise ValueError("give at least one of HH, H, L, LL")
+        if (self.window is not None) == (self.transform in ("raw", "difference")):
+            raise ValueError(f"transform {self.transform} " + ("takes no window" if self.window else "needs a window"))
+        if (self.minus is not None) != (self.transform == "difference"):
+            raise ValueError("difference, and nothing else, needs minus: SIGNAL")
         return self
 
     @property
@@ -198,6 +219,50 @@ class Access(_Checked):
         return self
 
 
+class Count(_Checked):
+    """How often something happened within a time: a signal became one of some values, or events with a field came."""
+
+    signal: str | None = None
+    event: str | None = None
+    field: str | None = None
+    values: list[str | float] = Field(alias="in", min_length=1)
+    by: str | None = Field(default=None, description="Count each value of this event field on its own, e.g. card")
+    times: int = Field(ge=1, le=1000)
+    within: Amount
+    skew: Seconds = Field(default=1.0, description="Waits this long for what comes late")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Count:
+        if (self.event is None) == (self.signal is None) or (self.event is None) != (self.field is None):
+            raise ValueError("give either event: KIND with field: NAME, or signal: NAME")
+        if self.by is not None and self.event is None:
+            raise ValueError("by: belongs to events")
+        if self.signal is not None and not all(isinstance(value, int | float) for value in self.values):
+            raise ValueError("in: values of a signal are numbers")
+        return self
+
+
+class Logic(Strict):
+    """Several states of one piece of equipment at one time."""
+
+    inputs: list[StateIs] = Field(min_length=2, max_length=64)
+    need: Literal["all", "any"] | Annotated[int, Field(ge=1)] = Field(
+        default="all", description="How many of them must hold"
+    )
+    skew: Seconds = Field(default=1.0, description="Waits this long for the latest of the inputs")
+
+    @model_validator(mode="after")
+    def _reachable(self) -> Logic:
+        if self.count > len(self.inputs):
+            raise ValueError(f"need: {self.need} of {len(self.inputs)} inputs can never hold")
+        return self
+
+    @property
+    def count(self) -> int:
+        """How many inputs must hold."""
+        return len(self.inputs) if self.need == "all" else 1 if self.need == "any" else self.need
+
+
 class Health(Strict):
     """The equipment's data themselves are in doubt."""
 
@@ -242,13 +307,18 @@ class Guidance(Strict):
     en: Guide = Guide()
 
 
+KINDS: tuple[Kinds, ...] = ("limit", "state", "count", "logic", "sequence", "access", "health")
+
+
 class RuleSpec(_Checked):
-    """One rule as it stands in a file; exactly one of limit, state, sequence, access, health."""
+    """One rule as it stands in a file; exactly one of the kinds."""
 
     title: Text | None = None
     detail: Text | None = None
     limit: Limit | None = None
     state: StateIs | None = None
+    count: Count | None = None
+    logic: Logic | None = None
     sequence: Sequence | None = None
     access: Access | None = None
     health: Health | None = None
@@ -256,6 +326,7 @@ class RuleSpec(_Checked):
     deadband: Amount = 0.0
     on_delay: Amount = 0.0
     off_delay: Amount = 0.0
+    minimum_on: Amount = Field(default=0.0, description="Once raised, not cleared before this time has passed")
     class_: AlarmClass = Field(alias="class")
     priority: Priority | dict[Level, Priority]
     latching: bool = False
@@ -267,11 +338,14 @@ class RuleSpec(_Checked):
 
     @model_validator(mode="after")
     def _one_condition(self) -> RuleSpec:
-        given = [name for name in ("limit", "state", "sequence", "access", "health") if getattr(self, name) is not None]
+        given = [name for name in KINDS if getattr(self, name) is not None]
         if len(given) != 1:
-            raise ValueError("give exactly one of limit, state, sequence, access, health")
-        if self.when is not None and given[0] in ("sequence", "access", "health"):
-            raise ValueError("when: guards limit and state rules only")
+            raise ValueError(f"give exactly one of {', '.join(KINDS)}")
+        if given[0] in ("sequence", "access", "health"):
+            if self.when is not None:
+                raise ValueError(f"when: does not guard {given[0]} rules")
+            if self.minimum_on != 0.0:
+                raise ValueError(f"minimum_on: does not hold {given[0]} rules")
         levels = set(self.limit.levels) if self.limit else {"H", "HH"} if self.access and self.access.warn else set()
         if isinstance(self.priority, dict) and set(self.priority) != levels:
             raise ValueError("a priority for each level needs the same levels as limit")

@@ -156,7 +156,7 @@ def test_signals_of_a_site() -> None:
         (
             "rules:\n  own:\n    equipment: {type: sump}\n    class: equipment\n    priority: 1\n",
             2,
-            ["exactly one of limit, state, sequence, access, health"],
+            ["exactly one of limit, state, count, logic, sequence, access, health"],
         ),
         (
             own("{type: sump}", "state: {signal: float_high}"),
