@@ -577,6 +577,15 @@ class StaffMember(Shape):
     role: str
 
 
+class FloodFacts(Shape):
+    """Whether alarms come faster than one person can look at them."""
+
+    is_flood: bool
+    count: int = Field(description="Alarms that sounded in the last 10 min")
+    since_ms: int | None
+    peak: int = Field(description="Most in 10 min since the flood began")
+
+
 class Stats(Shape):
     """Figures of the bar at the foot of the page."""
 
@@ -589,6 +598,7 @@ class Stats(Shape):
     data_age_ms: int | None
     access_today: int
     access_denied: int
+    flood: FloodFacts | None = Field(description="Null while the engine does not answer")
 
 
 class Played(Shape):

@@ -145,6 +145,7 @@ class Vitals:
             "data_age_ms": None if last_ms is None else max(0, now_ms - last_ms),
             "access_today": total,
             "access_denied": refused,
+            "flood": (self.engine_status.get("alarms") or {}).get("flood"),
         }
 
 

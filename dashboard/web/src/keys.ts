@@ -19,6 +19,8 @@ export function handleKey(event: KeyboardEvent): void {
   const isTyping = event.target instanceof HTMLElement && event.target.matches('input, textarea, select')
   // single letters and arrows belong to the field; function keys work everywhere, also inside an input method
   if (isTyping && !/^F\d+$/.test(event.key)) return
+  // the space bar belongs to the button that has the focus, unless it is a row
+  if (event.key === ' ' && event.target instanceof HTMLElement && event.target.matches('button:not(.row), a, summary')) return
   for (let i = stack.length - 1; i >= 0; i--) {
     const run = stack[i]?.[event.key]
     if (run) {

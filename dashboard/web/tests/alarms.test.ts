@@ -1,6 +1,6 @@
 import { createPinia, setActivePinia } from 'pinia'
 import { beforeEach, describe, expect, it } from 'vitest'
-import { heldOrder, matches, stepsOf } from '@/alarms'
+import { blocksOf, heldOrder, matches, mayTick, stepsOf } from '@/alarms'
 import type { Alarm, AlarmState, Priority } from '@/api/types'
 import { byUrgency, isUnacked, useAlarms } from '@/stores/alarms'
 
@@ -9,7 +9,7 @@ export function alarm(id: string, priority: Priority, state: AlarmState, raised:
     id, row: `r|${id}|`, rule: 'r', equipment: 'WP-01', equipment_name: { zh: '泵', en: 'Pump' }, place: 'PUMPS', place_name: null,
     instance: '', signal: null, priority, class: 'equipment', level: '', state, is_active: state === 'UNACK' || state === 'ACKED',
     is_latching: false, is_late: false, is_simulated: false, raised_ms: raised, cleared_ms: null, acked_ms: null, acked_by: null,
-    value: null, limit: null, unit: null, title: { zh: '低', en: 'low' }, detail: { zh: '', en: '' }, guidance: null, tickets: [], ...over,
+    value: null, limit: null, unit: null, title: { zh: '低', en: 'low' }, detail: { zh: '', en: '' }, overlay: null, group: null, cause: null, realarms: 0, is_chattering: false, guidance: null, tickets: [], ...over,
   }
 }
 const ids = (list: readonly Alarm[]): string => list.map((one) => one.id).join('')
@@ -92,4 +92,49 @@ describe('guidance', () => {
     expect(stepsOf('a\n\nb')).toEqual(['a', 'b'])
     expect(stepsOf(undefined)).toEqual([])
   })
+})
+
+describe('what is hidden', () => {
+  it('is no news: neither list, counts nor banner show it, its own lists do', () => {
+    const store = useAlarms()
+    store.replace([alarm('a', 1, 'OOSRV', 1), alarm('b', 2, 'SHLVD', 2), alarm('c', 3, 'DSUPR', 3), alarm('d', 4, 'UNACK', 4)])
+    expect(ids(store.sorted)).toBe('d')
+    expect(store.counts).toEqual({ 1: 0, 2: 0, 3: 0, 4: 1 })
+    expect(store.top?.id).toBe('d')
+    expect(ids(store.hidden)).toBe('abc')
+    expect(store.byEquipment.get('WP-01')?.length).toBe(1)
+  })
+
+  it('stands in its own tab only', () => {
+    const filter = (tab: 'shelved' | 'suppressed' | 'out') => ({ tab, priorities: new Set<Priority>([1, 2, 3, 4]), type: '', text: '' })
+    const states: AlarmState[] = ['SHLVD', 'DSUPR', 'OOSRV']
+    for (const [i, tab] of (['shelved', 'suppressed', 'out'] as const).entries()) {
+      expect(states.map((state) => matches(alarm('a', 2, state, 1), filter(tab), () => '', () => ''))).toEqual(states.map((_, at) => at === i))
+    }
+  })
+})
+
+describe('groups', () => {
+  const rows = [alarm('u', 1, 'UNACK', 9, { cause: 'x' }), alarm('b', 2, 'UNACK', 5, { cause: 'x' }), alarm('l', 2, 'ACKED', 4), alarm('x', 3, 'RTNUN', 1, { cause: 'x' })]
+
+  it('stand where their most urgent row stands, the cause first; priority 1 stands for itself', () => {
+    const blocks = blocksOf(rows, 'cause')
+    expect(blocks.map((block) => ids(block.alarms))).toEqual(['u', 'xb', 'l'])
+    expect(blocks.map((block) => block.head?.id ?? null)).toEqual([null, 'x', null])
+  })
+
+  it('lose and double no row, whatever they are grouped by', () => {
+    for (const by of ['none', 'equipment', 'cause'] as const) {
+      expect(blocksOf(rows, by).flatMap((block) => block.alarms.map((one) => one.id)).sort()).toEqual(['b', 'l', 'u', 'x'])
+    }
+  })
+
+  it('are named after the earliest row when the cause has gone', () => {
+    const left = [alarm('b', 2, 'UNACK', 5, { cause: 'gone' }), alarm('c', 2, 'UNACK', 3, { cause: 'gone' })]
+    expect(blocksOf(left, 'cause')[0]!.head?.id).toBe('c')
+  })
+})
+
+it('bulk acknowledge never takes priority 1, nor what waits for nobody', () => {
+  expect([alarm('a', 1, 'UNACK', 1), alarm('b', 2, 'UNACK', 1), alarm('c', 2, 'ACKED', 1), alarm('d', 3, 'RTNUN', 1), alarm('e', 3, 'SHLVD', 1)].map(mayTick)).toEqual([false, true, false, true, false])
 })

@@ -109,7 +109,7 @@ export interface Series {
   count: number[]
 }
 
-export type AlarmState = 'NORM' | 'UNACK' | 'ACKED' | 'RTNUN' | 'LUNACK' | 'LACKED'
+export type AlarmState = 'NORM' | 'UNACK' | 'ACKED' | 'RTNUN' | 'LUNACK' | 'LACKED' | 'SHLVD' | 'DSUPR' | 'OOSRV'
 
 export interface Guidance {
   cause?: string
@@ -133,6 +133,23 @@ export interface AlarmEvent {
   value: number | null
   is_accepted: boolean
   reason: string | null
+}
+
+export interface OverlayPart {
+  by: string
+  at_ms: number
+  reason: string | null
+  permit: string | null
+  parent: string | null
+}
+
+/** What lies over the row of an alarm. */
+export interface Overlay {
+  shelf: 'timed' | 'once' | null
+  until_ms: number | null
+  is_suppressed: boolean
+  is_out: boolean
+  detail: Partial<Record<'shelf' | 'suppressed' | 'out', OverlayPart>>
 }
 
 export interface Alarm {
@@ -162,6 +179,12 @@ export interface Alarm {
   unit: string | null
   title: Words
   detail: Words
+  overlay: Overlay | null
+  group: string | null
+  /** Id of the alarm that came first in its group. */
+  cause: string | null
+  realarms: number
+  is_chattering: boolean
   guidance: Partial<Record<Lang, Guidance>> | null
   tickets: AlarmTicket[]
   events?: AlarmEvent[]
@@ -281,6 +304,7 @@ export interface Stats {
   data_age_ms: number | null
   access_today: number
   access_denied: number
+  flood: { is_flood: boolean; count: number; since_ms: number | null; peak: number } | null
 }
 
 export interface Snapshot {

@@ -8,6 +8,10 @@ import type { Alarm, Priority } from '@/api/types'
 export const isUnacked = (alarm: Pick<Alarm, 'state'>): boolean =>
   alarm.state === 'UNACK' || alarm.state === 'RTNUN' || alarm.state === 'LUNACK'
 
+/** Shelved, suppressed by design or out of service: it does not sound and is no news. */
+export const isHidden = (alarm: Pick<Alarm, 'state'>): boolean =>
+  alarm.state === 'SHLVD' || alarm.state === 'DSUPR' || alarm.state === 'OOSRV'
+
 /** Priority, then unacknowledged first, then newest; the id makes the order total. */
 export function byUrgency(a: Alarm, b: Alarm): number {
   return (
@@ -25,11 +29,12 @@ export const useAlarms = defineStore('alarms', () => {
   /** The alarm that returned last while this page watched, for the quiet line. */
   const lastReturned = shallowRef<Alarm | null>(null)
 
-  const sorted = computed(() => [...live.value.values()].sort(byUrgency))
+  const sorted = computed(() => [...live.value.values()].filter((a) => !isHidden(a)).sort(byUrgency))
+  const hidden = computed(() => [...live.value.values()].filter(isHidden).sort(byUrgency))
   const unacked = computed(() => sorted.value.filter(isUnacked))
   const counts = computed(() => {
     const by: Record<Priority, number> = { 1: 0, 2: 0, 3: 0, 4: 0 }
-    for (const alarm of live.value.values()) by[alarm.priority]++
+    for (const alarm of sorted.value) by[alarm.priority]++
     return by
   })
   const selected = computed(() => (selectedId.value === null ? undefined : live.value.get(selectedId.value)))
@@ -78,5 +83,24 @@ export const useAlarms = defineStore('alarms', () => {
     change([await api.post<Alarm>(`/alarms/${encodeURIComponent(id)}/reset`, {}, newKey())])
   }
 
-  return { live, selectedId, isBusy, lastReturned, sorted, unacked, counts, selected, top, byEquipment, replace, change, acknowledge, reset }
+  const send = async (id: string, what: string, body: object): Promise<void> =>
+    change([await api.post<Alarm>(`/alarms/${encodeURIComponent(id)}/${what}`, body, newKey())])
+  const shelve = (id: string, minutes: number | null, reason: string): Promise<void> =>
+    send(id, 'shelve', minutes === null ? { mode: 'once', reason } : { mode: 'timed', minutes, reason })
+  const takeOut = (id: string, permit: string, reason: string): Promise<void> => send(id, 'out', { permit, reason })
+  const uncover = (id: string, what: 'unshelve' | 'return'): Promise<void> => send(id, what, {})
+
+  /** Acknowledge what is ticked; resolves with how many were refused. */
+  async function acknowledgeSeveral(ids: string[]): Promise<number> {
+    isBusy.value = true
+    try {
+      const reply = await api.post<{ outcomes: Record<string, string>; items: Alarm[] }>('/alarms/ack', { ids }, newKey())
+      change(reply.items)
+      return Object.values(reply.outcomes).filter((code) => code !== 'done' && code !== 'pending').length
+    } finally {
+      isBusy.value = false
+    }
+  }
+
+  return { live, hidden, shelve, takeOut, uncover, acknowledgeSeveral, selectedId, isBusy, lastReturned, sorted, unacked, counts, selected, top, byEquipment, replace, change, acknowledge, reset }
 })

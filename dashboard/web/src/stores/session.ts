@@ -12,6 +12,10 @@ export const useSession = defineStore('session', () => {
   const isKnown = ref(false)
   const mayAct = computed(() => user.value !== null && !READ_ONLY.has(user.value.role))
 
+  const mayShelve = computed(() => ['guard', 'leader', 'admin'].includes(user.value?.role ?? ''))
+  /** Out of service goes by work permit: the supervisor's word. */
+  const mayTakeOut = computed(() => ['leader', 'manager', 'admin'].includes(user.value?.role ?? ''))
+
   /** Ask once who is signed in; false when nobody is. */
   async function load(): Promise<boolean> {
     try {
@@ -43,5 +47,5 @@ export const useSession = defineStore('session', () => {
     user.value = null
   }
 
-  return { user, isKnown, mayAct, load, signIn, setUp, changePassword, signOut }
+  return { user, isKnown, mayAct, mayShelve, mayTakeOut, load, signIn, setUp, changePassword, signOut }
 })

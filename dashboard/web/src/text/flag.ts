@@ -6,7 +6,7 @@ export type FlagMode = 'un' | 'on' | 'rtn' | 'off'
 export function flagMode(alarm: Pick<Alarm, 'state'>): FlagMode {
   if (alarm.state === 'UNACK') return 'un'
   if (alarm.state === 'RTNUN' || alarm.state === 'LUNACK') return 'rtn'
-  return alarm.state === 'NORM' ? 'off' : 'on'
+  return alarm.state === 'ACKED' || alarm.state === 'LACKED' ? 'on' : 'off'
 }
 
 /** A ticket's flag has colour only while one of its alarms is active. */
