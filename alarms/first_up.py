@@ -13,6 +13,9 @@ from typing import Final
 WINDOW_MS: Final = 5_000
 """An alarm that arrives late takes the first place only when it came at most this much earlier."""
 
+CASCADE_MS: Final = 120_000
+"""What comes later on the same equipment is another fault and gets its own ticket, even while the first stands."""
+
 
 @dataclass(slots=True, kw_only=True)
 class Episode:
@@ -20,13 +23,14 @@ class Episode:
 
     Attributes:
         members: Ids of the alarms that are not NORM yet.
-        faults: (Equipment, ticket type) -> fault family of its first alarm: its later alarms share that ticket.
+        faults: (Equipment, ticket type) -> fault family and time of its first alarm: what follows shortly shares
+            that ticket.
     """
 
     first: str
     first_ms: int
     members: set[str] = field(default_factory=set)
-    faults: dict[tuple[str, str], str] = field(default_factory=dict)
+    faults: dict[tuple[str, str], tuple[str, int]] = field(default_factory=dict)
 
 
 class FirstUp:
@@ -59,7 +63,12 @@ class FirstUp:
             if not episode.members:
                 del self._episodes[group]
 
-    def fault(self, group: str, equipment: str, *, type_: str, fault: str) -> str:
-        """Return the fault family whose ticket an alarm belongs to: that of its equipment's first in the episode."""
+    def fault(self, group: str, equipment: str, *, type_: str, fault: str, event_ms: int) -> str:
+        """Return the fault family whose ticket an alarm belongs to: that of its equipment's first in the cascade."""
         episode = self._episodes.get(group)
-        return fault if episode is None else episode.faults.setdefault((equipment, type_), fault)
+        if episode is None:
+            return fault
+        first = episode.faults.get((equipment, type_))
+        if first is None or event_ms - first[1] > CASCADE_MS:
+            first = episode.faults[equipment, type_] = (fault, event_ms)
+        return first[0]

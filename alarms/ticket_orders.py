@@ -66,7 +66,9 @@ def orders_of(
 def _grouped(order: TicketOrder, row: Mapping[str, Any], memory: Memory) -> TicketOrder:
     if row["group_"] is None:
         return order
-    fault = memory.first_up.fault(row["group_"], order.equipment, type_=order.type, fault=order.fault)
+    fault = memory.first_up.fault(
+        row["group_"], order.equipment, type_=order.type, fault=order.fault, event_ms=row["raised_ms"]
+    )
     return order if fault == order.fault else replace(order, fault=fault)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
+import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,7 @@ from watchroom.threads import share_fairly
 log = structlog.get_logger(__name__)
 
 STOP_S = 3
+CONSOLES_S = 2.0
 PROBLEMS: dict[int | str, dict[str, Any]] = {"4XX": {"model": ProblemBody, "description": "RFC 9457 problem"}}
 
 
@@ -157,6 +159,7 @@ class Wiring:
             "hub": self.hub.run,
             "latest": self._take_latest,
             "engine-status": self.vitals.follow_engine,
+            "consoles": self._tell_consoles,
             "access-count": self.vitals.follow_access,
         }
         try:
@@ -181,6 +184,16 @@ class Wiring:
             self.tail.wake()
         if "connected" in facts:
             self._connected.set()
+
+    async def _tell_consoles(self) -> None:
+        """Tell the engine who watches: it judges when nobody does."""
+        source = uuid.uuid4().hex
+        while True:
+            consoles, sounding = self.hub.consoles()
+            told = {"source": source, "consoles": consoles, "sounding": sounding}
+            with contextlib.suppress(LinkError, StateError):
+                await self.engine.ask("consoles.report", CONSOLES_S, **told)
+            await asyncio.sleep(CONSOLES_S)
 
     async def _take_latest(self) -> None:
         """Ask the engine for the newest values whenever it is there again."""

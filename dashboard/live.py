@@ -11,6 +11,7 @@ import structlog
 
 from dashboard.accounts import Person
 from dashboard.feed import Feed
+from dashboard.rights import may
 from dashboard.screen import Screen
 from dashboard.wire import Parcel, dumps
 from watchroom.errors import StoreError
@@ -57,6 +58,11 @@ class Hub:
     def screens(self) -> int:
         """How many screens are connected."""
         return len(self._screens)
+
+    def consoles(self) -> tuple[int, int]:
+        """Return (screens at which somebody may acknowledge, those whose sound is on)."""
+        watching = [screen for screen in self._screens if may(screen.person.role, "alarm.ack")]
+        return len(watching), sum(screen.is_sounding for screen in watching)
 
     def wake(self) -> None:
         """Look for changes at once."""

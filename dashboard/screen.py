@@ -25,6 +25,8 @@ BEHIND_BYTES = 4 << 20
 """A screen that lets more than this wait is dropped; it comes back and takes a snapshot."""
 VIEW_MAX = 10_000
 RECOVERY = 20
+SOUNDING = frozenset({"on", "elsewhere"})
+"""Another window of the same browser sounds for this one."""
 SIGNED_OUT, TOO_SLOW, RESTART = 4401, 4408, 1012
 
 
@@ -93,6 +95,7 @@ class Screen:
         self._asked_hz = self._hz = 0.0
         self._told_version = 0
         self._smooth = 0
+        self.is_sounding = False
         self.seq = 0
         self.is_dropped = False
 
@@ -171,6 +174,8 @@ class Screen:
             reached, text = await self._resume(seq)
             self.seq = max(self.seq, reached)
             self.offer(text)
+        elif message.get("op") == "sound":
+            self.is_sounding = message.get("state") in SOUNDING
         elif message.get("op") == "sub" and message.get("topic") == "signals":
             self._subscribe(message)
 

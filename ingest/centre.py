@@ -26,11 +26,12 @@ REPORT_S: Final = 10.0
 RATE_S: Final = 60.0
 GENERATIONS: Final = 0xFFFF
 _UNITS: Final = {"disk_use": "%", "journal_held": "%"}
-_KINDS: Final = {"intake": Kind.STATE, "refused": Kind.COUNTER}
+_KINDS: Final = {"intake": Kind.STATE, "refused": Kind.COUNTER, "sound": Kind.STATE}
 NAMES: Final = (
     "disk_use", "intake", "refused", "refused_rate", "limited", "journal_held", "journal_lost", "set_aside",
+    "consoles", "sound",
 )  # fmt: skip
-AT_ONCE: Final = ("intake", "limited")
+AT_ONCE: Final = ("intake", "limited", "consoles", "sound")
 """A change of these is told with the next tick, not with the next regular report."""
 
 

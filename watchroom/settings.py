@@ -13,7 +13,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from watchroom.errors import ConfigError
 
 PREFIX = "WATCHROOM_"
-SECRETS = ("KEY", "STORE_TOKEN", "ADMIN_PASSWORD", "MQTT__PASSWORD")
+SECRETS = ("KEY", "STORE_TOKEN", "ADMIN_PASSWORD", "MQTT__PASSWORD", "WATCH__BEACON_URL", "WATCH__DEADMAN_URL")
 """Each of these may stand in a file instead: WATCHROOM_KEY_FILE=/run/secrets/key."""
 
 
@@ -43,6 +43,20 @@ class HttpSettings(BaseModel):
     public_url: str | None = Field(default=None, description="URL that people use, for links in messages")
     tls_cert: Path | None = Field(default=None, description="Certificate chain (PEM); with tls_key turns on HTTPS")
     tls_key: Path | None = Field(default=None, description="Private key (PEM)")
+
+
+class WatchSettings(BaseModel):
+    """What watches without a browser, and who watches Watchroom."""
+
+    beacon_url: SecretStr | None = Field(
+        default=None, description="Gets POST {site, on, alarms, time_ms} while a priority 1 waits: a beacon or siren"
+    )
+    deadman_url: SecretStr | None = Field(
+        default=None, description="Called by GET every 30 s while all is well; its silence is an alarm for others"
+    )
+    heartbeat_file: Path | None = Field(
+        default=None, description="Written every 5 s while all is well; file heartbeat in the data folder if empty"
+    )
 
 
 class IngestSettings(BaseModel):
@@ -81,6 +95,7 @@ class Settings(BaseSettings):
     )
     log: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Least severe level logged")
     demo: bool = Field(default=False, description="Offer the scenario buttons; set by 'watchroom up'")
+    watch: WatchSettings = WatchSettings()
     mqtt: MqttSettings = MqttSettings()
     http: HttpSettings = HttpSettings()
     ingest: IngestSettings = IngestSettings()

@@ -130,6 +130,8 @@ def test_one_ticket_for_an_equipment_and_its_group(desk: Desk) -> None:
     desk = Desk(desk.database, rows)
     desk.judge(*[change(row, "RAISE", 1000 + n) for n, row in enumerate(rows)])
     assert len(desk.tickets()) == 1
+    desk.judge(change(rule("another"), "RAISE", 200_000))
+    assert len(desk.tickets()) == 2, "minutes later it is another fault"
 
 
 def test_a_storm_of_low_priorities_is_one_more_ticket(database: Engine) -> None:

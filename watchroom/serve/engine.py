@@ -14,6 +14,9 @@ import numpy as np
 import structlog
 from prometheus_client import CollectorRegistry
 
+from alarms.alive import Alive
+from alarms.beacon import Beacon
+from alarms.consoles import Consoles
 from alarms.engine import AlarmEngine
 from alarms.judged import Latest
 from alarms.notify import Notifier
@@ -65,6 +68,7 @@ class Engine:
         migrate(database)
         self.store = open_store(settings, self.site.id)
         self.local = LocalServer(settings.data / "engine.sock", self._operations())
+        self.consoles = Consoles()
         self.receiver = Receiver(
             self.site.id,
             self.journal,
@@ -77,7 +81,10 @@ class Engine:
             limit=RateLimit(
                 messages_per_s=settings.ingest.messages_per_s, bytes_per_s=settings.ingest.kbytes_per_s * 1024
             ),
-            readings=lambda: {"set_aside": float(self.alarms.status()["set_aside"])},
+            readings=lambda: {
+                "set_aside": float(self.alarms.status()["set_aside"]),
+                **self.consoles.readings(time.monotonic()),
+            },
         )
         self.alarms = AlarmEngine(
             self.site,
@@ -87,12 +94,22 @@ class Engine:
             database=database,
             folder=settings.data / "alarms",
             disk=disk,
-            on_commit=lambda feed_seq: self.local.wake({"feed_seq": feed_seq}),
+            on_commit=self._committed,
             now_ms=utc_ms,
             registry=self.registry,
         )
         self.history = HistoryWriter(
             self.site.id, self.journal, births=births, store=self.store, registry=self.registry
+        )
+        url = settings.watch.beacon_url
+        self.beacon = Beacon(self.site.id, database=database, url=url.get_secret_value() if url else "", now_ms=utc_ms)
+        url = settings.watch.deadman_url
+        self.alive = Alive(
+            self.alarms.status,
+            path=settings.watch.heartbeat_file or settings.data / "heartbeat",
+            url=url.get_secret_value() if url else "",
+            disk=disk,
+            now_ms=utc_ms,
         )
         self.notifier = Notifier(self.site, database=database, public_url=settings.public_url, now_ms=utc_ms)
 
@@ -112,6 +129,8 @@ class Engine:
             "history": self.history.run,
             "alarms": self.alarms.run,
             "notify": self.notifier.run,
+            "beacon": self.beacon.run,
+            "alive": self.alive.run,
             "ingest": self.receiver.run,
             "wake": self._announce,
         }
@@ -128,6 +147,7 @@ class Engine:
         await ending.wait()
         self.stop.set()
         self.alarms.wake()
+        self.beacon.wake()
         # one deadline for all: the supervisor waits 10 s, whatever the number of parts
         deadline = time.monotonic() + JOIN_S
         for thread in threads:
@@ -152,6 +172,11 @@ class Engine:
             self.alarms.wake()
             return True
 
+        async def consoles(told: dict[str, Any]) -> Any:
+            source, count, sounding = str(told["source"]), int(told["consoles"]), int(told["sounding"])
+            self.consoles.report(source, consoles=count, sounding=sounding, now_s=time.monotonic())
+            return True
+
         async def status(_: dict[str, Any]) -> Any:
             return self._status()
 
@@ -160,8 +185,13 @@ class Engine:
             **reading,
             "signals.latest": latest,
             "commands.wake": wake,
+            "consoles.report": consoles,
             "status": status,
         }
+
+    def _committed(self, feed_seq: int) -> None:
+        self.local.wake({"feed_seq": feed_seq})
+        self.beacon.wake()
 
     def _status(self) -> dict[str, Any]:
         return {

@@ -126,14 +126,17 @@ describe('the live connection', () => {
     expect(Wire.all.length).toBe(1)
   })
 
-  it('tells the server after every connect which signals it looks at', () => {
+  it('tells the server after every connect which signals it looks at, and whether it can be heard', () => {
     socket.subscribe([3, 5], 2)
     wire().accept()
-    expect(wire().sent).toEqual([{ op: 'sub', topic: 'signals', view: [3, 5], hz: 2 }])
+    const told = { op: 'sub', topic: 'signals', view: [3, 5], hz: 2 }
+    expect(wire().sent).toEqual([told, { op: 'sound', state: 'off' }])
+    socket.tellSound('on')
+    expect(wire().sent.at(-1)).toEqual({ op: 'sound', state: 'on' })
     wire().die()
     vi.advanceTimersByTime(1100)
     wire().accept()
-    expect(wire().sent).toEqual([{ op: 'sub', topic: 'signals', view: [3, 5], hz: 2 }])
+    expect(wire().sent).toEqual([told, { op: 'sound', state: 'on' }])
   })
 
   it('tries at once when the network comes back', () => {

@@ -1,10 +1,12 @@
 /** Wires the live connection to the stores. One per page. */
 
+import { watch } from 'vue'
 import { api } from '@/api/client'
 import type { LiveMessage, Page, Sample } from '@/api/types'
 import { useAccess } from '@/stores/access'
 import { useAlarms } from '@/stores/alarms'
 import { useLink } from '@/stores/link'
+import { useSound } from '@/stores/sound'
 import { useTickets } from '@/stores/tickets'
 import { SignalStore } from './signals'
 import { LiveSocket } from './socket'
@@ -90,6 +92,8 @@ export function connect(onDenied: () => void): void {
   const view = signals.view()
   socket.subscribe(view.indices, view.hz)
   socket.start()
+  const sound = useSound()
+  watch(() => sound.state, (state) => socket?.tellSound(state), { immediate: true })
   for (const name of ['online', 'pageshow', 'focus']) addEventListener(name, wake)
   document.addEventListener('visibilitychange', wake)
 }

@@ -35,6 +35,7 @@ export class LiveSocket {
   lastHeardMs = 0
   private socket: WebSocket | null = null
   private current: LinkState = 'connecting'
+  private sound = 'off'
   private attempt = 0
   private missedTicks = 0
   private watch: ReturnType<typeof setInterval> | undefined
@@ -76,6 +77,12 @@ export class LiveSocket {
     this.sendSubscription()
   }
 
+  /** Whether this page can be heard: the engine warns when no console can. */
+  tellSound(state: string): void {
+    this.sound = state
+    this.send({ op: 'sound', state })
+  }
+
   private connect(): void {
     clearTimeout(this.retry)
     this.drop()
@@ -88,6 +95,7 @@ export class LiveSocket {
       this.heard()
       if (this.seq > 0) this.send({ op: 'resume', seq: this.seq })
       this.sendSubscription()
+      this.send({ op: 'sound', state: this.sound })
     }
     socket.onmessage = (event: MessageEvent<unknown>) => this.receive(event.data)
     socket.onclose = (event: CloseEvent) => this.closed(event.code)
