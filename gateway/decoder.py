@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from gateway.model import ModelSignal
-from gateway.registers import Floats, Words, decode_raw, to_engineering
+from gateway.registers import Words, decode_raw, to_engineering
 from gateway.sink import Qualities, Values
 from watchroom.signals import Quality
 
@@ -33,8 +33,10 @@ class BlockDecoder:
         ]
         self._scale = np.array([signal.encoding.scale for signal in signals])
         self._offset = np.array([signal.encoding.offset for signal in signals])
+        self._is_plain = bool((self._scale == 1).all() and not self._offset.any())
         self._low = np.array([signal.low for signal in signals])
         self._high = np.array([signal.high for signal in signals])
+        self._is_bounded = bool(np.isfinite(self._low).any() or np.isfinite(self._high).any())
         self._invalid = [(i, np.array(signal.invalid)) for i, signal in enumerate(signals) if signal.invalid]
         self._maps = [(i, dict(signal.mapping)) for i, signal in enumerate(signals) if signal.mapping]
 
@@ -49,10 +51,14 @@ class BlockDecoder:
             sends digits that are none, or a number its map does not know. Outside its range a signal keeps the
             value, with quality SENSOR_FAULT.
         """
-        raw: Floats = np.empty(self._n)
-        for members, at, encoding in self._steps:
-            raw[members] = decode_raw(words, at, encoding)
-        values = to_engineering(raw, self._scale, self._offset)
+        if len(self._steps) == 1:
+            _, at, encoding = self._steps[0]
+            raw = decode_raw(words, at, encoding)
+        else:
+            raw = np.empty(self._n)
+            for members, at, encoding in self._steps:
+                raw[members] = decode_raw(words, at, encoding)
+        values = raw.copy() if self._is_plain else to_engineering(raw, self._scale, self._offset)
         quality = np.zeros(self._n, dtype=np.uint8)
         for i, codes in self._invalid:
             if raw[i] in codes:
@@ -60,7 +66,9 @@ class BlockDecoder:
         for i, mapping in self._maps:
             values[i] = mapping.get(raw[i], np.nan)
         no_value = ~np.isfinite(values)
-        quality[(values < self._low) | (values > self._high)] = Quality.SENSOR_FAULT
-        values[no_value] = np.nan
-        quality[no_value] = Quality.INVALID
+        if self._is_bounded:
+            quality[(values < self._low) | (values > self._high)] = Quality.SENSOR_FAULT
+        if no_value.any():
+            values[no_value] = np.nan
+            quality[no_value] = Quality.INVALID
         return values, quality

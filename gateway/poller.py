@@ -72,7 +72,7 @@ class _Device:
     calculated: tuple[tuple[int, Expression], ...]
     latest: dict[str, float] = field(default_factory=dict)
     quality: dict[str, int] = field(default_factory=dict)
-    decoders: dict[Block, tuple[BlockDecoder, Aliases]] = field(default_factory=dict)
+    decoders: dict[int, tuple[Block, BlockDecoder, Aliases]] = field(default_factory=dict)
     counts: DeviceCounts = field(default_factory=DeviceCounts)
 
 
@@ -152,6 +152,7 @@ class LinkPoller:
             back_off_s=self._link.back_off_s,
             settle_s=0.0 if self._line.is_numbered else self._link.settle_s,
         )
+        has_asked = False
         try:
             while True:
                 if not self._line.is_open:
@@ -162,10 +163,13 @@ class LinkPoller:
                 turn = self._schedule.pick(loop.time())
                 if turn is None:
                     await self._rest(self._schedule.wait_s(loop.time()))
-                else:
-                    await self._take(turn)
+                    has_asked = False
+                    continue
+                if has_asked:
                     # a link that answers at once must not keep the other tasks of the process waiting
                     await asyncio.sleep(0)
+                has_asked = True
+                await self._take(turn)
         finally:
             self._line.close()
 
@@ -332,11 +336,13 @@ class LinkPoller:
             self._report_bad(device, aliases, Quality.INVALID)
 
     def _report(self, device: _Device, block: Block, words: Words, time_ms: int) -> None:
-        if block not in device.decoders:
+        # by identity: hashing a block hashes all its signals, which costs more than decoding them
+        known = device.decoders.get(id(block))
+        if known is None:
             names = [signal.name for signal in block.signals]
             numbers = np.array([device.aliases[name] for name in names], dtype=np.uint32)
-            device.decoders[block] = (BlockDecoder(block.signals, block.start), numbers)
-        decoder, aliases = device.decoders[block]
+            known = device.decoders[id(block)] = block, BlockDecoder(block.signals, block.start), numbers
+        _, decoder, aliases = known
         values, quality = decoder.decode(words)
         if device.calculated:
             aliases, values, quality = _with_calculated(device, block, aliases, values, quality)

@@ -163,6 +163,8 @@ def decode_raw(words: Words, at: npt.NDArray[np.intp], encoding: Encoding) -> Fl
     """
     if encoding.is_narrow:
         return _narrow(words[at], encoding.bit, encoding.bits, is_signed=encoding.is_signed)
+    if encoding.type == "u16" and encoding.order == "AB":
+        return words[at].astype(np.float64)
     grid = words[at[:, None] + np.arange(encoding.registers)]
     octets = np.ascontiguousarray(grid.astype(">u2")).view(np.uint8)[:, _permutation(encoding.order)]
     octets = np.ascontiguousarray(octets)
