@@ -9,7 +9,7 @@ import hashlib
 import json
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TextIO
@@ -35,7 +35,7 @@ from watchroom import __version__
 from watchroom.births import Birth
 from watchroom.disk import Disk, RealDisk
 from watchroom.errors import ConfigError, ContractError
-from watchroom.frames import decode_header
+from watchroom.frames import EventFrame, decode, decode_header
 from watchroom.health import HealthServer
 from watchroom.pii import load_key
 from watchroom.settings import Settings
@@ -111,6 +111,7 @@ class Gateway:
             own=own,
             links_down=lambda: self.field.links_down,
         )
+        self.collector.remember(_known_events(self.outbox))
         self.field = FieldSide(
             config,
             self.collector,
@@ -315,6 +316,17 @@ def _resume(outbox: Outbox, *, stale_ms: int) -> tuple[Clock, dict[Lane, int], i
     if clock.clock_gen != gen or quiet_ms > stale_ms:
         return clock, {}, max(quiet_ms, stale_ms + 1)
     return clock, {Lane(header.lane): header.seq for header in newest}, quiet_ms
+
+
+def _known_events(outbox: Outbox) -> Iterator[str]:
+    """Yield the ids of the events committed last: a reader that a kill left unanswered sends those again."""
+    for payload in outbox.tail(Lane.URGENT):
+        try:
+            frame = decode(payload)
+        except ContractError:
+            continue
+        if isinstance(frame, EventFrame):
+            yield from (event.id for event in frame.events)
 
 
 def _lock(folder: Path, config: GatewayConfig) -> TextIO:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
 from dataclasses import replace
 
@@ -27,6 +27,8 @@ LOSS_MS = 5_000
 OWN_MS = 5_000
 MARGIN_MS = 2
 MAX_LAG_MS = 2_000
+RECENT = 20_000
+"""Events whose ids are remembered, so that a record that comes twice enters once."""
 _HALF_WINDOW_MS = 30_000
 
 
@@ -94,6 +96,7 @@ class Collector:
         self._flush_timer: asyncio.TimerHandle | None = None
         self._commit: asyncio.Future[list[Committed]] | None = None
         self._waiting: dict[int, asyncio.Future[None]] = {}
+        self._recent: dict[str, int] = {}
         self._failed: asyncio.Future[None] = self._loop.create_future()
         self._lag = Lag()
         self._is_closed = False
@@ -128,14 +131,27 @@ class Collector:
         Raises:
             StoreError: If the event reserve is full; the reader must keep its record.
         """
+        known = self._recent.get(event.id)
+        if known is not None:
+            # a reader that was not answered sends its record again; it is answered when the first is durable
+            await self._durable_upto(known)
+            return
         if self.is_full:
             raise StoreError("the outbox is full; the reader keeps its record")
-        self._append_event(event)
+        self._recent[event.id] = self._append_event(event)
+        while len(self._recent) > RECENT:
+            del self._recent[next(iter(self._recent))]
         await self.durable()
+
+    def remember(self, ids: Iterable[str]) -> None:
+        """Take events that an earlier run has committed: the same ids do not enter again."""
+        self._recent |= dict.fromkeys(ids, 0)
 
     async def durable(self) -> None:
         """Return when every urgent sample reported so far is on the disk; then its reader may be answered."""
-        last = self._outbox.next_seq - 1
+        await self._durable_upto(self._outbox.next_seq - 1)
+
+    async def _durable_upto(self, last: int) -> None:
         if last > self._outbox.committed_seq:
             is_durable = self._waiting.setdefault(last, self._loop.create_future())
             self._start_commit()

@@ -151,6 +151,19 @@ class Outbox:
         """Return the lane's last frame found when the outbox was opened."""
         return self._last.get(lane)
 
+    def tail(self, lane: Lane, *, segments: int = 2) -> list[bytes]:
+        """Return the frames in the lane's last files, delivered ones too, oldest first; blocks for their reading."""
+        with self._lock:
+            paths = [segment.path for segment in self._segments[lane][-segments:]]
+        frames: list[bytes] = []
+        for path in paths:
+            try:
+                data = self._disk.read(path)
+            except (FileNotFoundError, StoreError):
+                continue
+            frames += [record.payload for record in scan(data) if record.kind == FRAME]
+        return frames
+
     def after(self, lane: int, seq: int) -> int | None:
         """Return the lane's first committed, unacknowledged frame beyond ``seq``."""
         with self._lock:
