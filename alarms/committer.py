@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Final
 
+import structlog
 from sqlalchemy import Engine, bindparam, select
 
 from alarms import commands
@@ -18,6 +19,7 @@ from alarms.judged import Change, Judged, Transition
 from alarms.lifecycle import Step
 from alarms.memory import Feeds, Memory, first_up_groups
 from alarms.messages import MessageCaps
+from alarms.retention import Keep, trim_old
 from alarms.rules import RuleSet
 from alarms.store import RETIRED, AlarmRows, occurrence_id, write_transitions
 from alarms.ticket_opening import CHUNK, TicketOrder, open_tickets
@@ -26,6 +28,8 @@ from watchroom.database.connect import reading, writing
 from watchroom.database.tables import alarm, command, ticket, ticket_alarm
 from watchroom.errors import StateError
 from watchroom.site import Channel, Site
+
+log = structlog.get_logger(__name__)
 
 FENCED: Final = "engine.fenced"
 MINUTE_MS: Final = 60_000
@@ -149,10 +153,13 @@ class Committer:
         memory = self._memory
         return Flood().facts(0) if memory is None else memory.flood.facts(self._now_ms())
 
-    def trim(self) -> None:
-        """Drop what no screen asks for any more."""
+    def trim(self, keep: Keep) -> None:
+        """Drop what no screen asks for any more, and a part of what is older than it is kept."""
         with self._turn() as turn:
             trim_changes(turn)
+            dropped = trim_old(turn, keep)
+        if dropped:
+            log.info("old records dropped", rows=dropped)
 
     def settle(self, ruleset: RuleSet, last: Mapping[str, Transition]) -> int:
         """Bring SQL and the evaluator together after a replay; return how many alarms that changed.

@@ -24,6 +24,7 @@ from alarms.evaluator import Evaluator
 from alarms.figures import Figures
 from alarms.judged import Judged, Latest, Transition
 from alarms.notify import active_channels
+from alarms.retention import Keep
 from alarms.rules import RuleSet
 from alarms.set_aside import SetAside
 from watchroom.births import BirthStore
@@ -84,6 +85,7 @@ class AlarmEngine:
         now_ms: The wall clock, for commands and clocks; conditions are judged by the journal's times alone.
         registry: For the metrics.
         make_judge: Makes what judges the records; default the `Evaluator` of these rules.
+        keep: How long records of people and doings are kept.
     """
 
     def __init__(
@@ -100,9 +102,10 @@ class AlarmEngine:
         now_ms: Callable[[], int],
         registry: CollectorRegistry,
         make_judge: Callable[[], Judge] | None = None,
+        keep: Keep | None = None,
     ) -> None:
         self._site, self._ruleset, self._journal, self._database = site, ruleset, journal, database
-        self._on_commit = on_commit
+        self._on_commit, self._keep = on_commit, keep or Keep()
         self._make_judge = make_judge or (lambda: Evaluator(ruleset, births, site.id, site=site))
         self._evaluator = self._make_judge()
         channels = active_channels(site.channels, os.environ)
@@ -342,7 +345,7 @@ class AlarmEngine:
                     self._tell(self._locked(self._pass_time))
                 if now - trimmed >= TRIM_S:
                     trimmed = now
-                    self._locked(self._committer.trim)
+                    self._locked(lambda: self._committer.trim(self._keep))
             except StoreError as exc:
                 log.debug("commands wait for the database", problem=str(exc))
                 self._over.wait(BACKOFF_S[-2])

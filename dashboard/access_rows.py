@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Select, func, select
@@ -26,6 +27,43 @@ NAMES = (
 KIND = "access"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Search:
+    """What events are looked for; None means any.
+
+    Attributes:
+        start_ms: From this time on, UTC ms.
+        end_ms: Before this time.
+        equipment: Door or other equipment.
+        person: Keyed hash of a person, as the events tell it.
+        card: Keyed hash of a card.
+        result: ``granted``, ``denied`` ...
+        method: ``card``, ``face`` ...
+        kind: Kind of an event that is no access.
+    """
+
+    start_ms: int | None = None
+    end_ms: int | None = None
+    equipment: str | None = None
+    person: str | None = None
+    card: str | None = None
+    result: str | None = None
+    method: str | None = None
+    kind: str | None = None
+
+    def narrow(self, query: Select[Any]) -> Select[Any]:
+        """Return a query that finds only this."""
+        for name in ("equipment", "person", "card", "result", "method", "kind"):
+            wanted = getattr(self, name)
+            if wanted is not None:
+                query = query.where(access_event.c[name] == wanted)
+        if self.start_ms is not None:
+            query = query.where(access_event.c.time_ms >= self.start_ms)
+        if self.end_ms is not None:
+            query = query.where(access_event.c.time_ms < self.end_ms)
+        return query
+
+
 class AccessRows:
     """Read the access log; every method takes a connection and may block for a query.
 
@@ -38,12 +76,22 @@ class AccessRows:
         self._site, self._catalog = site, catalog
 
     def page(
-        self, conn: Connection, *, equipment: str | None, limit: int, cursor: str | None
+        self, conn: Connection, search: Search, *, limit: int, cursor: str | None
     ) -> tuple[list[dict[str, Any]], str | None]:
-        """Return (events, last arrived first; cursor of the next page)."""
-        query = self._select()
-        if equipment is not None:
-            query = query.where(access_event.c.equipment == equipment)
+        """Return (passages, last arrived first; cursor of the next page)."""
+        return self._page(conn, search.narrow(self._select()), limit=limit, cursor=cursor)
+
+    def other_page(
+        self, conn: Connection, search: Search, *, limit: int, cursor: str | None
+    ) -> tuple[list[dict[str, Any]], str | None]:
+        """Return (events that are no passages, last arrived first; cursor of the next page)."""
+        columns = [access_event.c[name] for name in ("kind", "gateway", "seen_ms", *NAMES)]
+        query = select(*columns).where(access_event.c.site == self._site, access_event.c.kind != KIND)
+        return self._page(conn, search.narrow(query), limit=limit, cursor=cursor)
+
+    def _page(
+        self, conn: Connection, query: Select[Any], *, limit: int, cursor: str | None
+    ) -> tuple[list[dict[str, Any]], str | None]:
         if cursor is not None:
             query = query.where(access_event.c.seq < decode_cursor(cursor, (int,))[0])
         query = query.order_by(access_event.c.seq.desc()).limit(limit + 1)

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from sqlalchemy import Connection, Engine, bindparam, func, select
 
-from dashboard.access_rows import AccessRows
+from dashboard.access_rows import AccessRows, Search
 from dashboard.alarm_rows import AlarmRows
 from dashboard.ticket_rows import TicketRows
 from dashboard.wire import Parcel, parcel
@@ -105,7 +105,7 @@ class Feed:
         return parcel(
             self._alarms.live(conn),
             self._tickets.open(conn),
-            self._access.page(conn, equipment=None, limit=ACCESS_SHOWN, cursor=None)[0],
+            self._access.page(conn, Search(), limit=ACCESS_SHOWN, cursor=None)[0],
             seq=seq,
             prev=seq,
         )

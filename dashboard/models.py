@@ -552,6 +552,14 @@ class AccessEvent(Shape):
     fields: dict[str, Any]
 
 
+class OtherEvent(AccessEvent):
+    """An event that is no passage: a text of a fire panel, an operation."""
+
+    kind: str
+    gateway: str
+    seen_ms: int = Field(description="When the gateway saw it, UTC ms; time_ms is the equipment's own time")
+
+
 class Gateway(Shape):
     """One gateway as it is now."""
 

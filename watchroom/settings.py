@@ -70,6 +70,21 @@ class IngestSettings(BaseModel):
     )
 
 
+class KeepSettings(BaseModel):
+    """How long data is kept, in days; 0 keeps it for ever. Alarms and tickets are always kept."""
+
+    raw_days: float = Field(
+        default=90.0, ge=0, description="Days samples are kept; VictoriaMetrics has its own -retentionPeriod"
+    )
+    minute_days: float = Field(default=730.0, ge=0, description="Days the roll-ups of a minute are kept (DuckDB)")
+    hour_days: float = Field(default=3650.0, ge=0, description="Days the roll-ups of an hour are kept")
+    access_days: float = Field(default=180.0, ge=0, description="Days the access log is kept: who, which door, when")
+    event_days: float = Field(default=730.0, ge=0, description="Days other events are kept: panel texts, operations")
+    command_days: float = Field(default=730.0, ge=0, description="Days it is kept who asked for what, once applied")
+    message_days: float = Field(default=180.0, ge=0, description="Days sent messages are kept")
+    audit_days: float = Field(default=1095.0, ge=0, description="Days sign-ins and account changes are kept")
+
+
 class Settings(BaseSettings):
     """Settings shared by the services of one box."""
 
@@ -98,6 +113,7 @@ class Settings(BaseSettings):
     watch: WatchSettings = WatchSettings()
     mqtt: MqttSettings = MqttSettings()
     http: HttpSettings = HttpSettings()
+    keep: KeepSettings = KeepSettings()
     ingest: IngestSettings = IngestSettings()
 
     @classmethod

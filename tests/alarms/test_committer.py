@@ -9,6 +9,7 @@ from sqlalchemy import Engine, select
 
 from alarms.committer import Committer
 from alarms.judged import Judged, Transition
+from alarms.retention import Keep
 from alarms.tickets import step_ticket
 from tests.alarms.handmade import SITE, change, plant, rule, rules, swipe
 from watchroom.database.connect import migrate, open_database, reading, writing
@@ -72,7 +73,7 @@ def test_an_older_engine_writes_nothing_any_more(database: Engine) -> None:
     with pytest.raises(StateError, match=r"engine\.fenced"):
         old.rewind(0)
     with pytest.raises(StateError, match=r"engine\.fenced"):
-        old.trim()
+        old.trim(Keep())
     assert kinds(database) == [("RAISE", True)]
 
 

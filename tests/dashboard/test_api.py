@@ -16,9 +16,9 @@ from tests.dashboard.center import LOW, PRESSURE, Center, until
 from tests.dashboard.desk import Desk, settings_for
 from watchroom.clock import utc_ms
 from watchroom.database.connect import writing
+from watchroom.database.tables import access_event, ticket_alarm
 from watchroom.database.tables import alarm as alarm_table
 from watchroom.database.tables import ticket as ticket_table
-from watchroom.database.tables import ticket_alarm
 
 
 def body(reply: httpx.Response, model: Any, status: int = 200) -> Any:
@@ -210,6 +210,43 @@ async def test_access_events_newest_first(desk: Desk, center: Center) -> None:
     assert items[0]["equipment_name"] == {"zh": "南门 1 道", "en": "South gate 1"}
     assert (items[0]["card"], items[0]["fields"]) == ("k:2233", {"reader": "R1"})
     assert other["items"] == []
+
+
+async def test_the_access_log_is_searched(desk: Desk, center: Center) -> None:
+    """By time, door, person, card, result and way; a search finds exactly what fits, over all pages."""
+    center.passes("granted", "denied", "granted", "denied")
+    async with desk.person("leader") as leader:
+
+        async def found(query: str) -> list[str]:
+            page = body(await leader.get(f"/api/v1/access-events?{query}"), models.Page[models.AccessEvent])
+            return [item["result"] for item in page["items"]]
+
+        assert await found("result=denied") == ["denied", "denied"]
+        assert await found("result=denied&limit=1") == ["denied"]
+        assert len(await found("person=k:0011&card=k:2233&method=card&equipment=DR-S1")) == 4
+        assert await found("person=k:9999") == []
+        assert await found("method=face") == []
+        assert await found(f"end={utc_ms() - 3_600_000}") == []
+        assert len(await found(f"start={utc_ms() - 3_600_000}&end={utc_ms() + 3_600_000}")) == 4
+        wrong = await leader.get("/api/v1/access-events?start=-1")
+    assert (wrong.status_code, wrong.json()["code"]) == (422, "request.invalid")
+
+
+async def test_other_events_are_listed_apart(desk: Desk, center: Center, database: Engine) -> None:
+    """Texts of fire panels and operations are found by kind and time, and are no passages."""
+    center.passes("granted")
+    row = {"site": center.site.id, "gateway": "gate-south", "seen_ms": 2_000, "is_simulated": False}
+    with writing(database) as conn:
+        for number, kind in enumerate(("panel_text", "operation", "panel_text")):
+            more = {"event_id": f"p{number}", "kind": kind, "time_ms": 1_000 + number, "fields": {"text": f"t{number}"}}
+            conn.execute(access_event.insert(), {**row, **more})
+    async with desk.person("guard") as guard:
+        events = body(await guard.get("/api/v1/events"), models.Page[models.OtherEvent])["items"]
+        texts = body(await guard.get("/api/v1/events?kind=panel_text&start=1001"), models.Page[models.OtherEvent])
+        passages = body(await guard.get("/api/v1/access-events"), models.Page[models.AccessEvent])["items"]
+    assert [item["kind"] for item in events] == ["panel_text", "operation", "panel_text"]
+    assert [item["fields"]["text"] for item in texts["items"]] == ["t2"]
+    assert len(passages) == 1
 
 
 async def test_people_without_telephone_numbers(desk: Desk) -> None:

@@ -10,7 +10,7 @@ import yaml
 from pydantic import BaseModel
 
 from watchroom.serve.reference import DOCS, settings_page, site_files_page, write
-from watchroom.settings import HttpSettings, IngestSettings, MqttSettings, Settings, WatchSettings
+from watchroom.settings import HttpSettings, IngestSettings, KeepSettings, MqttSettings, Settings, WatchSettings
 
 ROOT = Path(__file__).parents[2]
 BUILD = {"WATCHROOM_SKIP_WEB", "WATCHROOM_NODE"}
@@ -25,7 +25,7 @@ def test_the_pages_are_up_to_date(name: str, tmp_path: Path) -> None:
     assert not stale, f"docs/{name} is stale; run  python -m watchroom.serve.reference"
 
 
-@pytest.mark.parametrize("model", [Settings, MqttSettings, HttpSettings, IngestSettings])
+@pytest.mark.parametrize("model", [Settings, MqttSettings, HttpSettings, IngestSettings, KeepSettings])
 def test_every_setting_is_explained(model: type[BaseModel]) -> None:
     """Each setting has a sentence about what it does."""
     silent = [
@@ -38,8 +38,8 @@ def test_every_setting_is_explained(model: type[BaseModel]) -> None:
 
 def test_the_page_of_settings_is_true(monkeypatch: pytest.MonkeyPatch) -> None:
     """A variable of the page, put into the environment, changes the setting."""
-    models = (Settings, MqttSettings, HttpSettings, IngestSettings, WatchSettings)
-    assert len(VARIABLES) == sum(len(model.model_fields) for model in models) - 4
+    models = (Settings, MqttSettings, HttpSettings, IngestSettings, KeepSettings, WatchSettings)
+    assert len(VARIABLES) == sum(len(model.model_fields) for model in models) - 5
     for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("WATCHROOM_MQTT__CA_FILE", "/etc/ca.pem")

@@ -146,6 +146,7 @@ command = Table(
     Column("outcome", String(64), comment="done, or a StateError code"),
     UniqueConstraint("site", "idempotency_key"),
     Index("ix_command_open", "site", "outcome", "seq"),
+    Index("ix_command_created", "site", "created_ms"),
 )
 
 ticket = Table(
@@ -238,6 +239,7 @@ message = Table(
     Column("path", String(120), comment="page that the link leads to, when it is not the ticket's"),
     UniqueConstraint("ticket_id", "channel"),
     Index("ix_message_due", "site", "next_ms"),
+    Index("ix_message_created", "site", "created_ms"),
 )
 
 access_event = Table(
@@ -261,6 +263,8 @@ access_event = Table(
     UniqueConstraint("site", "gateway", "event_id"),
     Index("ix_access_event_time", "site", "time_ms"),
     Index("ix_access_event_door", "site", "equipment", "time_ms"),
+    Index("ix_access_event_person", "site", "person", "time_ms"),
+    Index("ix_access_event_card", "site", "card", "time_ms"),
 )
 
 change = Table(
@@ -316,4 +320,5 @@ audit = Table(
     Column("action", String(32), nullable=False),
     Column("target", String(200)),
     Column("detail", JSON, nullable=False),
+    Index("ix_audit_at", "at_ms"),
 )

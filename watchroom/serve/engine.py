@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from alarms.consoles import Consoles
 from alarms.engine import AlarmEngine
 from alarms.judged import Latest
 from alarms.notify import Notifier
+from alarms.retention import Keep
 from alarms.rules import compile_rules
 from alarms.templates import load_templates
 from ingest.history import HistoryWriter
@@ -27,7 +29,7 @@ from ingest.limits import RateLimit
 from ingest.queries import HistoryQueries
 from ingest.reading import FullStore, HistoryReading
 from ingest.receive import Receiver
-from ingest.store import HistoryStore
+from ingest.store import HistoryStore, Retention
 from watchroom.births import BirthStore
 from watchroom.clock import utc_ms
 from watchroom.database.connect import migrate, open_database
@@ -97,9 +99,15 @@ class Engine:
             on_commit=self._committed,
             now_ms=utc_ms,
             registry=self.registry,
+            keep=Keep(**{item.name: getattr(settings.keep, item.name) for item in fields(Keep)}),
         )
         self.history = HistoryWriter(
-            self.site.id, self.journal, births=births, store=self.store, registry=self.registry
+            self.site.id,
+            self.journal,
+            births=births,
+            store=self.store,
+            registry=self.registry,
+            keep=retention_of(settings),
         )
         url = settings.watch.beacon_url
         self.beacon = Beacon(self.site.id, database=database, url=url.get_secret_value() if url else "", now_ms=utc_ms)
@@ -227,6 +235,12 @@ def latest_json(latest: Latest) -> dict[str, Any]:
         "gateway": latest.gateway,
         "is_stale": latest.is_stale.tolist(),
     }
+
+
+def retention_of(settings: Settings) -> Retention:
+    """Return how long samples and roll-ups are kept."""
+    keep = settings.keep
+    return Retention(raw_days=keep.raw_days, minute_days=keep.minute_days, hour_days=keep.hour_days)
 
 
 def open_store(settings: Settings, site: str) -> HistoryStore:
