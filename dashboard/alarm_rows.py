@@ -14,6 +14,10 @@ from watchroom.database.tables import alarm, alarm_event, alarm_overlay, ticket,
 LIVE_LIMIT = 2000
 BRIEF_LIMIT = 50_000
 _HIDDEN = frozenset({"site", "rule_version", "is_live", "arrived_ms", "timer_ms"})
+_MEASURED = [
+    alarm.c[name]
+    for name in ("row", "equipment", "title", "priority", "raised_ms", "cleared_ms", "acked_ms", "realarms")
+]
 _COLUMNS = [column for column in alarm.c if column.key not in _HIDDEN]
 TICKET_ALARMS = 20
 """So many of a ticket's newest alarms are told, and all that are live."""
@@ -136,6 +140,23 @@ class AlarmRows:
         )
         query = query.where(alarm_event.c.alarm_id == alarm_id).order_by(alarm_event.c.seq)
         return {**found[0], "events": [dict(row) for row in conn.execute(query).mappings()]}
+
+    def activations(self, conn: Connection, *, start_ms: int, end_ms: int) -> list[dict[str, Any]]:
+        """Return the alarms that sounded when they were raised within a period, for `alarms.measures`."""
+        raised = and_(alarm_event.c.alarm_id == alarm.c.id, alarm_event.c.kind == "RAISE", alarm_event.c.is_accepted)
+        query = select(*_MEASURED).join(alarm_event, raised).where(alarm.c.site == self._site)
+        query = query.where(alarm.c.raised_ms >= start_ms, alarm.c.raised_ms < end_ms, alarm_event.c.state == "UNACK")
+        return [dict(row) for row in conn.execute(query).mappings()]
+
+    def standing(self, conn: Connection, *, before_ms: int) -> list[dict[str, Any]]:
+        """Return the live alarms whose condition has been true since before a moment, oldest first."""
+        query = select(*_MEASURED).where(alarm.c.site == self._site, alarm.c.is_live, alarm.c.is_active)
+        query = query.where(alarm.c.raised_ms < before_ms).order_by(alarm.c.raised_ms)
+        return [dict(row) for row in conn.execute(query).mappings()]
+
+    def words_of(self, equipment: str) -> Any:
+        """Return the name of a piece of equipment in both languages."""
+        return self._catalog.equipment_name(equipment)
 
     def _select(self, equipment: str | None) -> Select[Any]:
         query = select(*_COLUMNS).where(alarm.c.site == self._site)

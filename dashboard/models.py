@@ -455,6 +455,84 @@ class EquipmentOutcome(Shape):
     items: list[CoveredRow]
 
 
+class Peak(Shape):
+    """The busiest stretch of a length."""
+
+    alarms: int
+    end_ms: int | None
+
+
+class FloodSpan(Shape):
+    """One flood: more than 10 alarms in 10 min, until fewer than 5."""
+
+    start_ms: int
+    end_ms: int
+    alarms: int
+    peak: int
+
+
+class Share(Shape):
+    """A part of all alarms."""
+
+    alarms: int
+    share: float
+
+
+class MeasuredRow(Shape):
+    """One rule row in a list of measures."""
+
+    row: str
+    equipment: str
+    equipment_name: Words
+    title: Words
+    alarms: int
+    share: float | None = None
+    bursts: int | None = Field(default=None, description="Times that three came within a minute")
+
+
+class StandingAlarm(Shape):
+    """An alarm whose condition has been true for more than a day."""
+
+    row: str
+    equipment: str
+    equipment_name: Words
+    title: Words
+    priority: int
+    raised_ms: int
+
+
+class AckTimes(Shape):
+    """Seconds from the alarm to its acknowledgement."""
+
+    alarms: int
+    p50_s: float | None
+    p95_s: float | None
+
+
+class Measures(Shape):
+    """Performance measures of ISA-18.2 and EEMUA 191 over a period."""
+
+    start_ms: int
+    end_ms: int
+    alarms: int
+    per_hour: float
+    per_day: float
+    peak_10_min: Peak
+    peak_hour: Peak
+    above_target_share: float = Field(description="Share of ten-minute stretches with more than one alarm")
+    floods: list[FloodSpan]
+    flood_share: float = Field(description="Share of the time in flood")
+    priorities: dict[str, Share]
+    chattering: list[MeasuredRow]
+    fleeting: int
+    bad_actors: list[MeasuredRow] = Field(description="The ten rows with most alarms")
+    acknowledged: dict[str, AckTimes] = Field(description="By priority")
+    never_acknowledged: int
+    realarms: int
+    standing: list[StandingAlarm] = Field(description="Now, whatever the period")
+    covered: list[CoveredRow] = Field(description="Shelved, suppressed and out of service now")
+
+
 class TicketClock(Shape):
     """One time limit; what is left is for the reader to compute."""
 
