@@ -142,12 +142,19 @@ def _history(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     import_.add_argument("--check", action="store_true", help="read everything, store nothing")
     import_.add_argument("--new-signals", action="store_true", help="take signals that the site does not have")
 
+    verify = _command(actions, "verify", _history_verify, "compare journal, stored samples and roll-ups of a range")
+    _history_time(verify)
 
-def _history_range(parser: argparse.ArgumentParser) -> None:
+
+def _history_time(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--start", metavar="TIME", help="such as 2026-03-01T00:00:00+08:00 (default: a day ago)")
     parser.add_argument("--end", metavar="TIME", help="end, not included (default: now)")
-    parser.add_argument("--signal", action="append", metavar="KEY", help="one signal; may be repeated (default: all)")
     parser.add_argument("--zone", help="time zone of times without an offset, and of the times written")
+
+
+def _history_range(parser: argparse.ArgumentParser) -> None:
+    _history_time(parser)
+    parser.add_argument("--signal", action="append", metavar="KEY", help="one signal; may be repeated (default: all)")
 
 
 def _command(
@@ -325,6 +332,12 @@ def _history_import(options: argparse.Namespace) -> int:
     from watchroom.serve.history import run_import
 
     return run_import(options, settings_of(options))
+
+
+def _history_verify(options: argparse.Namespace) -> int:
+    from watchroom.serve.history_verify import run_verify
+
+    return run_verify(options, settings_of(options))
 
 
 def _user_list(options: argparse.Namespace) -> int:

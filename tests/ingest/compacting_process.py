@@ -70,7 +70,7 @@ class MortalCompaction(Compaction):
 def main() -> None:
     """Write, say so, compact, close the days, say so."""
     path, number, step = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
-    duckdb_store.Compaction = MortalCompaction  # type: ignore[misc]
+    duckdb_store.Compaction = MortalCompaction  # type: ignore[attr-defined]
     store = duckdb_store.DuckStore(path, most_hot=MOST_HOT)
     store.open()
     store.write(batch_of(rows_of(number)), position=number + 1)

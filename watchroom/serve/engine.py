@@ -38,6 +38,7 @@ from watchroom.errors import ConfigError, StateError
 from watchroom.health import HealthServer
 from watchroom.journal import FileJournal, fresh_offset
 from watchroom.local import LocalServer
+from watchroom.serve.history_verify import verify_operation
 from watchroom.settings import Settings
 from watchroom.site import load_site
 from watchroom.threads import share_fairly
@@ -65,7 +66,7 @@ class Engine:
         self.registry = CollectorRegistry()
         disk = RealDisk()
         self.journal = FileJournal(settings.data / "journal", disk=disk, begins_at=lambda: fresh_offset(utc_ms()))
-        births = BirthStore(settings.data / "births", disk=disk)
+        births = self.births = BirthStore(settings.data / "births", disk=disk)
         database = open_database(settings.database_url)
         migrate(database)
         self.store = open_store(settings, self.site.id)
@@ -172,6 +173,9 @@ class Engine:
         queries, reading = HistoryQueries(self.store), {}
         if isinstance(self.store, FullStore):
             reading = HistoryReading(self.store, slots=queries.slots).operations()
+            reading["history.verify"] = verify_operation(
+                self.site.id, self.journal, births=self.births, store=self.store, slots=queries.slots
+            )
 
         async def latest(_: dict[str, Any]) -> Any:
             return latest_json(self.alarms.latest())
