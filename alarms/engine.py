@@ -25,6 +25,7 @@ from alarms.figures import Figures
 from alarms.judged import Judged, Latest, Transition
 from alarms.notify import active_channels
 from alarms.retention import Keep
+from alarms.row_log import rows_log
 from alarms.rules import RuleSet
 from alarms.set_aside import SetAside
 from watchroom.births import BirthStore
@@ -67,6 +68,10 @@ class Judge(Protocol):
 
     def latest(self) -> Latest:
         """Return the newest sample of every signal."""
+        ...
+
+    def explain(self, key: str) -> dict[str, Any]:
+        """Return what the rules of a signal see now."""
         ...
 
 
@@ -158,6 +163,24 @@ class AlarmEngine:
         """Return the newest sample of every signal; from any thread."""
         with self._judging:
             return self._evaluator.latest()
+
+    def explain(self, key: str) -> dict[str, Any]:
+        """Return why a signal is, or is not, in alarm: `Evaluator.explain` with what SQL knows of each row.
+
+        Raises:
+            StoreError: If SQL cannot be read.
+        """
+        with self._judging:
+            found = self._evaluator.explain(key)
+        rows = [row["row"] for row in found["rules"]]
+        logs = rows_log(self._database, self._site.id, rows, zone=self._site.info.zone)
+        for row in found["rules"]:
+            log_ = logs[row["row"]]
+            row |= log_
+            # rules that look at changes and events have no lasting condition of their own
+            row.setdefault("is_active", log_["state"] in ("UNACK", "ACKED"))
+            row.setdefault("level", "")
+        return found
 
     def status(self) -> dict[str, Any]:
         """Return how the engine is; from any thread, never blocks.

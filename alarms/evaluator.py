@@ -18,6 +18,7 @@ from alarms.chunk import Chunk, Samples
 from alarms.conditions import Conditions
 from alarms.derived import Derivations
 from alarms.doors.judge import DoorJudge
+from alarms.explain import explain_row, explain_signal
 from alarms.health_rules import HealthJudge
 from alarms.intake import Intake
 from alarms.judged import Change, Judged, JudgedEvent, Latest, Transition
@@ -277,6 +278,22 @@ class Evaluator:
         if content["rules"] != self._ruleset.version:
             # a band may have moved: every signal is looked at once more
             self._table.is_clean[:] = False
+
+    def explain(self, key: str) -> dict[str, Any]:
+        """Return ``signal`` and ``rules``: what every rule that looks at a signal sees now, as JSON can hold it."""
+        number_of = {row.key: number for number, row in enumerate(self._conditions.rows)}
+        rules = []
+        for row in self._ruleset.rows:
+            if key not in row.signals and key != row.signal:
+                continue
+            if row.key in number_of:
+                told = explain_row(
+                    row, number_of[row.key], state=self._conditions, table=self._table, lanes=self._lanes
+                )
+            else:
+                told = {"row": row.key, "rule": row.rule, "kind": row.kind, "version": row.version, "unit": row.unit}
+            rules.append(told)
+        return {"signal": explain_signal(key, self._table, self._lanes), "offset": self._offset, "rules": rules}
 
     @property
     def offset(self) -> int:

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
-from dashboard.models import LiveIndex, Page, Sample, Series
+from dashboard.models import Explanation, LiveIndex, Page, Sample, Series
 from dashboard.paging import decode_cursor, encode_cursor
 from dashboard.parts import PartsOf, SignedIn, answer
 from dashboard.problems import Problem
@@ -39,6 +39,14 @@ async def signals(
 async def index(parts: PartsOf, _session: SignedIn) -> Response:
     """Tell which signal each index of the live frames means."""
     return answer({"epoch": parts.projection.epoch, "keys": parts.projection.keys})
+
+
+@router.get("/signals/{key:path}/explain", response_model=Explanation)
+async def explain(key: str, parts: PartsOf, _session: SignedIn) -> Response:
+    """Tell why a signal is, or is not, in alarm: value, limits, delays left, guards, overlays, last events."""
+    if key not in parts.projection.index:
+        raise Problem(404, "signal.unknown", detail=key)
+    return answer(await parts.engine.ask("alarms.explain", key=key))
 
 
 @router.get("/signals/{key:path}/history", response_model=Series)

@@ -215,6 +215,16 @@ class LiveIndex(Shape):
     keys: list[str]
 
 
+class Explanation(Shape):
+    """Why a signal is, or is not, in alarm."""
+
+    signal: dict[str, Any] = Field(description="value, quality, time_ms, is_stale, gateway, measured_ms")
+    offset: int = Field(description="Journal record up to which this holds")
+    rules: list[dict[str, Any]] = Field(
+        description="Rules that look at the signal: conditions with limit, reason, delay left and guard; state, events"
+    )
+
+
 class Series(Shape):
     """History of one signal in buckets of equal width; empty buckets are left out."""
 

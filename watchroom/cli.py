@@ -101,6 +101,15 @@ def _tools(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     _history(commands)
     check = _command(commands, "check", _check, "check a site folder or a gateway file")
     check.add_argument("path", type=Path)
+    explain = _command(commands, "explain", _explain, "tell why a signal is, or is not, in alarm")
+    explain.add_argument("signal", metavar="EQUIPMENT/SIGNAL")
+    explain.add_argument("--json", action="store_true", help="everything, as JSON")
+    explain.add_argument("--lang", choices=["zh", "en"], default="en")
+    rules = commands.add_parser("rules", help="alarm rules of a site", description="Alarm rules of a site.")
+    tools = rules.add_subparsers(metavar="COMMAND", required=True)
+    checked = _command(tools, "check", _rules_check, "check the rules of a site")
+    checked.add_argument("site", type=Path)
+    _command(tools, "schema", _rules_schema, "print the JSON Schema of rules.yaml, for editors")
     plan = _command(commands, "plan", _plan, "print the exact requests of a gateway file")
     plan.add_argument("file", type=Path)
     probe = _command(commands, "probe", _probe, "read one device once: raw, decoded, in all byte orders")
@@ -374,6 +383,24 @@ def _check(options: argparse.Namespace) -> int:
     for line in summary:
         print(line)
     return 2 if problems else 0
+
+
+def _explain(options: argparse.Namespace) -> int:
+    from watchroom.serve.rule_tools import run_explain
+
+    return run_explain(options, settings_of(options))
+
+
+def _rules_check(options: argparse.Namespace) -> int:
+    from watchroom.serve.rule_tools import run_rules_check
+
+    return run_rules_check(options.site)
+
+
+def _rules_schema(_: argparse.Namespace) -> int:
+    from watchroom.serve.rule_tools import run_schema
+
+    return run_schema()
 
 
 def _plan(options: argparse.Namespace) -> int:

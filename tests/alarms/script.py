@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -54,6 +55,10 @@ class ScriptJudge:
     def restore(self, state: bytes) -> None:
         """Take the count over."""
         self.fed = int(state)
+
+    def explain(self, key: str) -> dict[str, Any]:
+        """Return a signal that no rule watches."""
+        return {"signal": {"key": key, "is_known": False}, "offset": self.fed, "rules": []}
 
     def latest(self) -> Latest:
         """Return one signal whose value is the count."""

@@ -333,6 +333,21 @@ async def test_openapi_describes_every_path(desk: Desk) -> None:
     assert "https://" not in page.text
 
 
+async def test_signal_is_explained(desk: Desk, center: Center) -> None:
+    """The engine's answer why a signal is in alarm comes through; a signal that does not exist is a 404."""
+
+    async def explain(args: dict[str, Any]) -> Any:
+        return {"signal": {"key": args["key"], "is_known": True}, "offset": 7, "rules": [{"row": "r", "state": None}]}
+
+    center.operations["alarms.explain"] = explain
+    async with desk.person("guard") as guard:
+        told = body(await guard.get(f"/api/v1/signals/{PRESSURE}/explain"), models.Explanation)
+        unknown = await guard.get("/api/v1/signals/WP-01/nothing/explain")
+    assert told["signal"]["key"] == PRESSURE
+    assert told["rules"][0]["row"] == "r"
+    assert (unknown.status_code, unknown.json()["code"]) == (404, "signal.unknown")
+
+
 @pytest.mark.parametrize("path", ["/api/docs", "/api/openapi.json", "/api/v1/site", "/api/v1/live/index"])
 async def test_everything_else_needs_sign_in(desk: Desk, path: str) -> None:
     """No token, no answer."""

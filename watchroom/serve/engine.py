@@ -180,6 +180,9 @@ class Engine:
         async def latest(_: dict[str, Any]) -> Any:
             return latest_json(self.alarms.latest())
 
+        async def explain(args: dict[str, Any]) -> Any:
+            return await asyncio.to_thread(self.alarms.explain, str(args["key"]))
+
         async def wake(_: dict[str, Any]) -> Any:
             self.alarms.wake()
             return True
@@ -196,6 +199,7 @@ class Engine:
             "history.range": queries.range,
             **reading,
             "signals.latest": latest,
+            "alarms.explain": explain,
             "commands.wake": wake,
             "consoles.report": consoles,
             "status": status,
