@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
-NOT_BENCHMARKS = {"__init__", "__main__", "figures", "bench_site", "evaluator_plant", "modbus_farm"}
+NOT_BENCHMARKS = {"__init__", "__main__", "figures", "bench_site", "evaluator_plant", "load", "modbus_farm"}
 
 
 def main() -> int:

@@ -14,7 +14,7 @@ from ingest.sources import Source
 from watchroom.births import ID, Birth, BirthStore, parse_epoch
 from watchroom.centre import CENTRE_GATEWAY
 from watchroom.errors import ContractError
-from watchroom.frames import BirthFrame, EventFrame, Frame, Header, decode
+from watchroom.frames import BirthFrame, EventFrame, Frame, Header, decode_body
 from watchroom.intervals import IntervalSet, Range
 from watchroom.journal import Journal
 from watchroom.topics import Topic, parse_topic
@@ -105,11 +105,11 @@ class Batch:
             if topic.leaf in ("status", "birth"):
                 self._dispatch(topic, payload, now_ms)
                 return True
-            header, _ = check_header(payload)
+            header, is_known = check_header(payload)
             key = (topic.gateway, header.epoch, header.seq)
             if header.is_heartbeat or key in self._taken:
                 return header.is_heartbeat
-            frame, is_explained = self._understood(topic.gateway, payload)
+            frame, is_explained = self._understood(topic.gateway, payload, header, is_known)
             if is_explained:
                 self._append(key, frame, payload, now_ms=now_ms, is_live=False)
             return is_explained
@@ -185,7 +185,7 @@ class Batch:
 
     def _frame(self, topic: Topic, payload: bytes, now_ms: int) -> None:
         gateway = topic.gateway
-        header, _ = check_header(payload)
+        header, is_known = check_header(payload)
         if header.is_heartbeat:
             self._heartbeat(gateway, header, payload, now_ms=now_ms)
             return
@@ -197,7 +197,7 @@ class Batch:
             self._repeated[gateway] += 1
             return
         try:
-            frame, is_explained = self._understood(gateway, payload)
+            frame, is_explained = self._understood(gateway, payload, header, is_known)
             if not is_explained:
                 self._aside.keep(Waiting(gateway, header.epoch, header.schema, header.seq), payload)
                 return
@@ -219,16 +219,15 @@ class Batch:
         self._journal.append(self._site, gateway, payload, arrived_ms=now_ms)
         self._heard.append((gateway, header, now_ms, True))
 
-    def _understood(self, gateway: str, payload: bytes) -> tuple[Frame, bool]:
+    def _understood(self, gateway: str, payload: bytes, header: Header, is_known: bool) -> tuple[Frame, bool]:
         """Return a frame, and whether its birth is known; a birth is put on the way.
 
         Raises:
             ContractError: If the frame breaks the contract.
         """
-        _, is_known = check_header(payload)
         if not is_known:
             raise ContractError("version", "a newer program of ours wrote this frame")
-        frame = decode(payload)
+        frame = decode_body(payload, header)
         birth = self._explain(gateway, frame)
         if birth is None:
             return frame, False

@@ -260,7 +260,15 @@ def decode(payload: bytes) -> Frame:
     Raises:
         ContractError: ``length``, ``magic``, ``crc``, ``version`` or ``json``.
     """
-    header = decode_header(payload)
+    return decode_body(payload, decode_header(payload))
+
+
+def decode_body(payload: bytes, header: Header) -> Frame:
+    """Return the content of a frame whose header was decoded, and so checked, before.
+
+    Raises:
+        ContractError: ``length`` or ``json``.
+    """
     if header.kind == "D":
         return _samples(header, payload)
     content = _from_json(payload)
