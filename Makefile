@@ -6,11 +6,12 @@ SOURCES := pyproject.toml hatch_build.py $(shell find dashboard/web -type f -not
 PACKAGES := watchroom gateway ingest alarms dashboard simulators benchmarks tests
 
 .DEFAULT_GOAL := help
-.PHONY: help up test bench bench-history lint web-test clean
+.PHONY: help up test chaos bench bench-history lint web-test clean
 
 help:
 	@echo 'make up     run a whole simulated compound on http://127.0.0.1:8080  (ARGS="--port 9000 --scenario burst_pipe")'
 	@echo 'make test   run all tests  (ARGS="-k burst")'
+	@echo 'make chaos  kill every part fifty times under load, and cut the power at every step; takes an hour'
 	@echo 'make bench  measure; results in build/bench.json'
 	@echo 'make bench-history  the history with a billion samples: an hour, 20 GB of disk'
 	@echo 'make lint   ruff, mypy'
@@ -32,6 +33,9 @@ up: $(VENV)/.installed
 
 test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest $(ARGS)
+
+chaos: $(VENV)/.installed-test
+	WATCHROOM_TEST_KILLS=$${WATCHROOM_TEST_KILLS:-50} $(BIN)/python -m pytest tests/system/test_kill.py tests/system/test_power_loss.py tests/contract/test_journal.py $(ARGS)
 
 bench: $(VENV)/.installed-test
 	$(BIN)/python -m benchmarks $(ARGS)

@@ -219,8 +219,9 @@ class AlarmEngine:
             self._committer.rewind(begin)
             committed = begin
         elif committed < begin:
-            # nothing unread is ever trimmed: this is another journal than the one the position was in
-            log.warning("the journal begins after the position", position=committed, begin=begin)
+            if committed:
+                # nothing unread is ever trimmed: this is another journal than the one the position was in
+                log.warning("the journal begins after the position", position=committed, begin=begin)
             committed = begin
         changed = self._committer.settle(self._ruleset, self._replay(committed))
         if changed:
@@ -237,7 +238,7 @@ class AlarmEngine:
         last: dict[str, Transition] = {}
         offset = self._restore(committed)
         started, first = time.monotonic(), max(offset, self._journal.begin(self._site.id))
-        if first > offset:
+        if offset < first < committed:
             log.warning("records before the journal's begin cannot be replayed", wanted=offset, begin=first)
         offset = first
         while offset < committed:

@@ -8,7 +8,17 @@ import sys
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
-NOT_BENCHMARKS = {"__init__", "__main__", "figures", "bench_site", "evaluator_plant", "load", "modbus_farm"}
+NOT_BENCHMARKS = {
+    "__init__",
+    "__main__",
+    "bare_chain",
+    "bench_site",
+    "evaluator_plant",
+    "figures",
+    "json_chain",
+    "load",
+    "modbus_farm",
+}
 
 
 def main() -> int:

@@ -143,7 +143,8 @@ class HistoryWriter:
         begin, end = self._journal.begin(self._site), self._journal.end(self._site)
         if not begin <= position <= end:
             # a new journal beside an old store, or the reverse: start at what there is, and say so
-            log.warning("history position outside the journal", position=position, begin=begin, end=end)
+            if position:
+                log.warning("history position outside the journal", position=position, begin=begin, end=end)
             position = begin
         self._position = position
 

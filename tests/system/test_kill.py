@@ -32,7 +32,8 @@ from tests.system.room import Room, children_of, until
 from watchroom.births import BirthStore
 
 pytestmark = pytest.mark.slow
-KILLS = 10
+KILLS = int(os.environ.get("WATCHROOM_TEST_KILLS", "10"))
+"""Of each part; `make chaos` asks for more."""
 PARTS = ("gateway", "engine", "dashboard", "broker")
 KILLS_A_LIFE = 3
 """Kills of each part before ``serve`` is ended in good order: its pauses between restarts grow with each."""
