@@ -86,12 +86,14 @@ class Endpoint:
     Attributes:
         gateway: Id of the gateway whose link it is.
         units: Unit id -> registers.
+        framing: ``tcp``, or ``rtu`` for RTU telegrams over TCP.
     """
 
     gateway: str
     host: str
     port: int
     units: dict[int, RegisterImage] = field(default_factory=dict)
+    framing: str = "tcp"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -53,7 +53,7 @@ class FieldServer:
         devices = [_device(unit, image) for unit, image in self.endpoint.units.items()]
         self._server = ModbusTcpServer(
             devices,
-            framer=FramerType.SOCKET,
+            framer=FramerType.RTU if self.endpoint.framing == "rtu" else FramerType.SOCKET,
             address=(self.endpoint.host, self.endpoint.port),
             ignore_missing_devices=True,
             trace_packet=self._packet,
@@ -72,7 +72,8 @@ class FieldServer:
 
     def _packet(self, is_sending: bool, data: bytes) -> bytes:
         """A device that is cut off, and a unit that is not there, say nothing: the client runs into its timeout."""
-        is_nobody = not is_sending and len(data) > UNIT_BYTE and data[UNIT_BYTE] not in self.endpoint.units
+        at = 0 if self.endpoint.framing == "rtu" else UNIT_BYTE
+        is_nobody = not is_sending and len(data) > at and data[at] not in self.endpoint.units
         return b"" if self.is_cut or is_nobody else data
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from watchroom import __version__
 from watchroom.errors import ConfigError, WatchroomError
+from watchroom.serve.fieldtools import add_field_tools
 from watchroom.serve.tools import add_tools
 from watchroom.settings import Settings
 
@@ -84,7 +85,8 @@ def _running(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     gateway.add_argument("--addresses", type=Path, help="JSON file that maps host:port in the files to others")
     gateway.add_argument("--health", type=int, metavar="PORT", help="serve /health and /metrics on this port")
     simulate = _command(commands, "simulate", _simulate, "run the simulated equipment of a site")
-    simulate.add_argument("site", type=Path)
+    simulate.add_argument("site", type=Path, nargs="?", help="site folder")
+    simulate.add_argument("--from-config", type=Path, metavar="FILE", help="simulate the Modbus devices of this file")
     simulate.add_argument("--health", type=int, metavar="PORT", help="serve /health and /metrics on this port")
     simulate.add_argument("--addresses", type=Path, help="JSON file that maps host:port in the files to others")
     _simulation(simulate)
@@ -98,6 +100,7 @@ def _tools(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     init.add_argument("--folder", type=Path, help="where to write it (default: ./NAME)")
     _users(commands)
     add_tools(commands, _command, settings_of)
+    add_field_tools(commands, _command, settings_of)
     _history(commands)
     check = _command(commands, "check", _check, "check a site folder or a gateway file")
     check.add_argument("path", type=Path)
@@ -286,6 +289,14 @@ def _simulate(options: argparse.Namespace) -> int:
     from watchroom.site import load_site
 
     settings = settings_of(options)
+    if (options.site is None) == (options.from_config is None):
+        raise ConfigError("give either a site folder or --from-config FILE")
+    if options.from_config is not None:
+        from simulators.fromconfig import run_from_config
+
+        addresses = _read_addresses(options.addresses)
+        asyncio.run(run_from_config(_gateway_config(options.from_config, addresses), seed=options.seed))
+        return 0
     asyncio.run(
         run_simulators(
             load_site(options.site),
