@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from sqlalchemy import select
 
+from alarms.doors.registry import CREDENTIAL
 from alarms.feed import Turn
 from alarms.judged import JudgedEvent
 from alarms.ticket_opening import CHUNK
@@ -32,7 +33,10 @@ def write_events(turn: Turn, events: Sequence[JudgedEvent]) -> int:
 
     An event is the same when gateway and id are the same. Only access events appear in the change feed.
     """
-    unique = {(item.gateway, event_id(item.event.id)): item for item in events}
+    # the registry's own changes are in SQL already, and are nobody's passage
+    unique = {(item.gateway, event_id(item.event.id)): item for item in events if item.event.kind != CREDENTIAL}
+    if not unique:
+        return 0
     known = _known(turn, unique)
     new = [item for key, item in unique.items() if key not in known]
     if not new:

@@ -13,6 +13,7 @@ from alarms.rows import AccessTest, Derived, Expected, Op, RuleRow, SequenceTest
 from alarms.templates import (
     ENTRY_KINDS,
     KINDS,
+    OTHER,
     Explanation,
     Kinds,
     Level,
@@ -230,6 +231,8 @@ class _Scope:
         if spec.access is not None and spec.access.of == "release_failed" and not self._extra("release_on"):
             return
         try:
+            if spec.state is not None and spec.state.group is not None and not self._codes(spec.state):
+                return
             for _, number in expand(name, spec.repeat, self.numbers):
                 yield self._row(name, spec, number, source)
         except ValueError as exc:
@@ -359,6 +362,9 @@ class _Scope:
         if test is None:
             return None
         key = self._signal(test.signal, number, source, part)
+        if test.group is not None:
+            op = Op.NOT_IN if test.group == OTHER else Op.IN
+            return StateTest(signal=key, op=op, values=tuple(self._codes(test)))
         if test.bits is not None:
             return StateTest(signal=key, op=Op.BITS, mask=test.bits)
         if test.above is not None:
@@ -368,6 +374,13 @@ class _Scope:
         if test.not_in is not None:
             return StateTest(signal=key, op=Op.NOT_IN, values=tuple(test.not_in))
         return StateTest(signal=key, op=Op.IN, values=tuple(test.values or ()))
+
+    def _codes(self, test: StateIs) -> list[float]:
+        """Return the codes of a test's group in the table that the equipment names; none where the make has none."""
+        key = self.template.signals[test.signal].codes if test.signal in self.template.signals else None
+        if key is None or test.group is None:
+            raise ValueError(f"{test.signal} has no code table, so it has no group {test.group!r}")
+        return self.template.code_table(key, self.equipment).values(test.group)
 
     def _sequence(self, spec: RuleSpec, number: int, source: _Source) -> SequenceTest | None:
         if spec.sequence is None:

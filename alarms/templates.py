@@ -31,6 +31,7 @@ AccessKind = Literal[
     "forced", "tailgating", "held", "release_failed", "unlocked", "denials", "unknown", "liveness", "antipassback",
     "travel", "blacklisted", "lost", "expired", "duress",
 ]  # fmt: skip
+OTHER = "other"
 ENTRY_KINDS = ("forced", "tailgating")
 SPAN_KINDS = ("held", "release_failed", "unlocked")
 Level = Literal["HH", "H", "L", "LL"]
@@ -78,6 +79,7 @@ class SignalInfo(Strict):
     texts: dict[int, Text] = Field(default={}, description="Meaning of each value of a state")
     normal: tuple[Amount, Amount] | None = Field(default=None, description="Normal range for faceplates and trends")
     repeat: str | None = None
+    codes: str | None = Field(default=None, description="Its texts come from the code table the equipment names")
 
     @field_validator("normal", mode="before")
     @classmethod
@@ -140,12 +142,15 @@ class StateIs(_Checked):
     bits: int | None = Field(default=None, ge=1)
     above: Amount | None = None
     below: Amount | None = None
+    group: str | None = Field(default=None, description="Group of the equipment's code table; other: codes it lacks")
 
     @model_validator(mode="after")
     def _one_test(self) -> StateIs:
-        given = (self.values, self.not_in, self.bits, self.above, self.below)
+        given = (self.values, self.not_in, self.bits, self.above, self.below, self.group)
         if sum(item is not None for item in given) != 1:
-            raise ValueError("give exactly one of in: [values], not_in: [values], bits: mask, above: and below:")
+            raise ValueError(
+                "give exactly one of in: [values], not_in: [values], bits: mask, above:, below: and group:"
+            )
         return self
 
 
@@ -352,11 +357,33 @@ class RuleSpec(_Checked):
         return self
 
 
+class CodeTable(Strict):
+    """What the fault codes of one make mean; makes use the same numbers for different faults."""
+
+    texts: dict[int, Text]
+    groups: dict[str, list[int]] = Field(default={}, description="Codes that one rule is about")
+
+    @model_validator(mode="after")
+    def _known(self) -> CodeTable:
+        for name, codes in self.groups.items():
+            missing = [code for code in codes if code not in self.texts]
+            if missing or name == OTHER:
+                raise ValueError(f"group {name}: {missing} are not among the texts, and 'other' is no name")
+        return self
+
+    def values(self, group: str) -> list[float]:
+        """Return the codes of a group; for ``other`` those that the table does have."""
+        return [float(code) for code in (self.texts if group == OTHER else self.groups.get(group, []))]
+
+
 class Template(Strict):
     """Everything a type of equipment brings along."""
 
     name: Text
     rated: dict[str, float] = Field(default={}, description="Values used when the equipment gives none")
+    codes: dict[str, dict[str, CodeTable]] = Field(
+        default={}, description="Key of the equipment -> its value -> the table; the first is the default"
+    )
     signals: dict[str, SignalInfo] = {}
     rules: dict[str, RuleSpec] = {}
 
@@ -366,9 +393,24 @@ class Template(Strict):
         for key, info in self.signals.items():
             for name, number in expand(key, info.repeat, self.numbers(equipment)):
                 result[name] = _numbered(info, number)
+                if info.codes is not None:
+                    texts = self.code_table(info.codes, equipment).texts
+                    result[name] = result[name].model_copy(update={"texts": texts})
         for key, raw in (equipment.model_extra or {}).get("signals", {}).items():
             result[key] = SignalInfo.model_validate(raw)
         return result
+
+    def code_table(self, key: str, equipment: Equipment) -> CodeTable:
+        """Return the code table that a piece of equipment names under a key.
+
+        Raises:
+            ValueError: If it names one that the template does not have.
+        """
+        tables = self.codes[key]
+        name = (equipment.model_extra or {}).get(key, next(iter(tables)))
+        if name not in tables:
+            raise ValueError(f"{key}: {name!r} is no table of this type; known are {', '.join(tables)}")
+        return tables[name]
 
     def normal_of(self, equipment: Equipment, info: SignalInfo) -> tuple[float, float] | None:
         """Return the normal range of a signal in its own unit."""

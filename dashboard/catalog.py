@@ -92,6 +92,9 @@ class Catalog:
         item = self.site.equipment[equipment]
         signals = self._signals[equipment]
         gateways = {self.gateway_of_signal.get(f"{equipment}/{signal}") for signal in signals}
+        # templates know more signals than most makes have: once a gateway has told, only its signals are shown
+        if gateways != {None}:
+            signals = {name: info for name, info in signals.items() if f"{equipment}/{name}" in self.gateway_of_signal}
         return {
             "id": equipment,
             "type": item.type,

@@ -8,8 +8,6 @@ from watchroom.errors import ContractError
 
 ROOT = "wr1"
 LEAVES = frozenset({"birth", "u", "d", "b", "ack", "want", "cmd", "status"})
-CENTRE = "centre.self"
-"""Stands for the centre itself among the gateways of a journal; no gateway on the wire may have this name."""
 FROM_GATEWAY = ("birth", "u", "d", "b", "status")
 
 
@@ -31,9 +29,7 @@ def parse_topic(text: str) -> Topic:
         ContractError: If the text is not such a topic.
     """
     parts = text.split("/")
-    if len(parts) != 4 or parts[0] != ROOT or parts[3] not in LEAVES:
-        raise ContractError("topic", text)
-    if not (parts[1] and parts[2]) or parts[2] == CENTRE:
+    if len(parts) != 4 or parts[0] != ROOT or parts[3] not in LEAVES or not (parts[1] and parts[2]):
         raise ContractError("topic", text)
     return Topic(parts[1], parts[2], parts[3])
 

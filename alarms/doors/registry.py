@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import insort
 from typing import Any, Final
 
-from watchroom.topics import CENTRE
+from watchroom.centre import CENTRE_GATEWAY as CENTRE
 
 __all__ = ["CENTRE", "CREDENTIAL", "PERMIT", "Permits", "Registry"]
 
@@ -18,16 +18,15 @@ PERMIT: Final = "permit"
 _REASONS: Final = {"black": "blacklisted", "lost": "lost", "revoked": "expired"}
 
 
-class Registry:
-    """Credentials by keyed hash.
+Entry = tuple[str, int | None, int | None, int]
+"""(standing, valid from, valid until, version)"""
 
-    Attributes:
-        version: Number of the newest change; 0 when nothing was ever registered.
-    """
+
+class Registry:
+    """Credentials by keyed hash."""
 
     def __init__(self) -> None:
-        self.version = 0
-        self._entries: dict[str, tuple[str, int | None, int | None]] = {}
+        self._entries: dict[str, Entry] = {}
 
     def __len__(self) -> int:
         """Return how many credentials are registered."""
@@ -35,28 +34,23 @@ class Registry:
 
     def apply(self, fields: dict[str, Any]) -> None:
         """Take changes over; those that were taken before, or that make no sense, change nothing."""
-        version, changes = fields.get("version"), fields.get("changes")
-        if not isinstance(version, int) or not isinstance(changes, list):
-            return
-        if fields.get("reset"):
-            self._entries.clear()
-        elif version <= self.version and not fields.get("more"):
-            return
-        for change in changes:
-            if isinstance(change, list) and len(change) == 4 and isinstance(change[0], str):
-                key, standing, from_ms, until_ms = change
-                if standing == "none":
-                    self._entries.pop(key, None)
-                else:
-                    self._entries[key] = (str(standing), from_ms, until_ms)
-        self.version = max(self.version, version)
+        changes = fields.get("changes")
+        for change in changes if isinstance(changes, list) else ():
+            if not isinstance(change, list) or len(change) != 5:
+                continue
+            key, standing, from_ms, until_ms, version = change
+            is_sound = isinstance(key, str) and isinstance(standing, str) and isinstance(version, int)
+            if is_sound and all(ms is None or isinstance(ms, int) for ms in (from_ms, until_ms)):
+                known = self._entries.get(key)
+                if known is None or known[3] < version:
+                    self._entries[key] = (standing, from_ms, until_ms, version)
 
     def reason(self, key: object, time_ms: int) -> str | None:
         """Return why a credential must not be used at a time: blacklisted, lost or expired; None if it may."""
         entry = self._entries.get(key) if isinstance(key, str) else None
         if entry is None:
             return None
-        standing, from_ms, until_ms = entry
+        standing, from_ms, until_ms, _ = entry
         if standing in _REASONS:
             return _REASONS[standing]
         is_valid = (from_ms is None or time_ms >= from_ms) and (until_ms is None or time_ms < until_ms)
@@ -64,27 +58,29 @@ class Registry:
 
     def to_json(self) -> dict[str, Any]:
         """Return everything for a checkpoint."""
-        return {"version": self.version, "entries": {key: list(entry) for key, entry in self._entries.items()}}
+        return {key: list(entry) for key, entry in self._entries.items()}
 
     def load(self, content: dict[str, Any]) -> None:
         """Take over a checkpoint."""
-        self.version = content["version"]
-        self._entries = {key: (row[0], row[1], row[2]) for key, row in content["entries"].items()}
+        self._entries = {key: (row[0], row[1], row[2], row[3]) for key, row in content.items()}
 
 
 class Permits:
     """Permits to stand open by door, with their ends."""
 
     def __init__(self) -> None:
-        self._by_id: dict[str, tuple[str, int, int]] = {}
+        self._by_id: dict[str, tuple[str, int, int, int]] = {}
         self._of_door: dict[str, list[tuple[int, int]]] = {}
 
     def apply(self, door: str | None, fields: dict[str, Any]) -> None:
-        """Take a permit over, or its new end."""
-        permit, start, end = fields.get("id"), fields.get("from_ms"), fields.get("until_ms")
+        """Take a permit over, or its new end; what was taken before changes nothing."""
+        permit, start, end, version = (fields.get(name) for name in ("id", "from_ms", "until_ms", "version"))
         if not (door and isinstance(permit, str) and isinstance(start, int) and isinstance(end, int)):
             return
-        self._by_id[permit] = (door, start, max(start, end))
+        known = self._by_id.get(permit)
+        if not isinstance(version, int) or (known is not None and known[3] >= version):
+            return
+        self._by_id[permit] = (door, start, max(start, end), version)
         self._sort()
 
     def of(self, door: str) -> list[tuple[int, int]]:
@@ -93,7 +89,7 @@ class Permits:
 
     def trim(self, before_ms: int) -> None:
         """Forget permits that ended before a time."""
-        ended = [key for key, (_, _, end) in self._by_id.items() if end < before_ms]
+        ended = [key for key, (_, _, end, _) in self._by_id.items() if end < before_ms]
         if ended:
             for key in ended:
                 del self._by_id[key]
@@ -101,7 +97,7 @@ class Permits:
 
     def _sort(self) -> None:
         self._of_door = {}
-        for door, start, end in self._by_id.values():
+        for door, start, end, _ in self._by_id.values():
             insort(self._of_door.setdefault(door, []), (start, end))
 
     def to_json(self) -> dict[str, Any]:
@@ -110,5 +106,5 @@ class Permits:
 
     def load(self, content: dict[str, Any]) -> None:
         """Take over a checkpoint."""
-        self._by_id = {key: (row[0], row[1], row[2]) for key, row in content.items()}
+        self._by_id = {key: (row[0], row[1], row[2], row[3]) for key, row in content.items()}
         self._sort()

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from alarms.doors.hours import Hours, parse_hours
+from watchroom.centre import CENTRE_GATEWAY as CENTRE
 from watchroom.errors import ConfigError
 from watchroom.signals import Lane
-from watchroom.topics import CENTRE
 
 from .bench import Bench, Brief
 from .plant import T0
@@ -113,9 +113,9 @@ def test_held_warns_then_alarms_and_clears(bench: Bench) -> None:
     assert settle(bench, 107_000, 109_000) == [("door.held|DR-1|", "CLEAR", 106_000)]
 
 
-def permit(bench: Bench, time: int, *, start: int, end: int, gateway: str = CENTRE, name: str = "p1") -> None:
-    fields: dict[str, Any] = {"id": name, "from_ms": T0 + start, "until_ms": T0 + end}
-    bench.plant.event(gateway, "DR-1", time, kind="permit", **fields)
+def permit(bench: Bench, time: int, *, start: int, end: int) -> None:
+    fields: dict[str, Any] = {"id": "p1", "from_ms": T0 + start, "until_ms": T0 + end, "version": time}
+    bench.plant.event(CENTRE, "DR-1", time, kind="permit", **fields)
 
 
 def test_permitted_propping_ends_by_itself(bench: Bench) -> None:
@@ -145,7 +145,7 @@ def test_only_the_centre_permits(bench: Bench, kind: str) -> None:
         "from_ms": T0,
         "until_ms": T0 + 600_000,
         "version": 9,
-        "changes": [["k:ok", "black", None, None]],
+        "changes": [["k:ok", "black", None, None, 9]],
     }
     bench.plant.event("g-DR-1", "DR-1", 9_400, kind=kind, **fields)
     swipe(bench, 9_500, result="granted", card="k:ok")
@@ -230,8 +230,8 @@ def test_two_grants_let_two_people_in(bench: Bench) -> None:
 
 
 def enrol(bench: Bench, time: int, listed: dict[str, str], *, version: int = 1, until: int | None = None) -> None:
-    changes = [[key, standing, None, until] for key, standing in listed.items()]
-    bench.plant.event(CENTRE, "", time, kind="credential", version=version, changes=changes)
+    changes = [[key, standing, None, until, version] for key, standing in listed.items()]
+    bench.plant.event(CENTRE, "", time, kind="credential", changes=changes)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from alarms.judged import Change, Transition
 from alarms.rows import Op, RuleRow, StateTest
 from alarms.rules import compile_rules
 from alarms.templates import load_templates
+from watchroom.errors import ConfigError
 from watchroom.site import load_site
 
 from .bench import Bench, small_site
@@ -144,7 +145,7 @@ def test_urgent_alarms_open_tickets_with_clocks(kind: str, key: str) -> None:
 
 
 def test_what_latches() -> None:
-    """Fire, entrapment, forced doors, tampering, listed credentials and safety faults stay until reset; no more."""
+    """Fire, gas, entrapment, forced doors, tampering, listed cards and safety faults stay until reset; no more."""
     latching = {row.rule for kind in TYPES for row in rows_of(kind) if row.latching}
     assert latching == {
         "fire",
@@ -159,6 +160,10 @@ def test_what_latches() -> None:
         "access.duress",
         "access.blacklisted",
         "access.lost",
+        "fault.alarm",
+        "gas.high",
+        "smoke",
+        "manual_alarm",
     }
 
 
@@ -176,6 +181,13 @@ def test_priority_one_is_rare() -> None:
         "pipe.burst",
         "mains.lost",
         "access.duress",
+        "fault.alarm",
+        "gas.high",
+        "room.leak",
+        "smoke",
+        "manual_alarm",
+        "start.failed",
+        "start.late",
     }
     rules = Counter(min(row.priorities.values()) for kind in TYPES for row in rows_of(kind) if not row.instance)
     assert rules[1] < rules[2] + rules[3] + rules[4]
@@ -201,3 +213,27 @@ def test_example_compound_compiles() -> None:
     rules = compile_rules(load_site(SPRUCE_COURT), load_templates())
     assert len({row.key for row in rules.rows}) == len(rules.rows)
     assert {row.equipment for row in rules.rows} == set(rules.expected)
+
+
+@pytest.mark.parametrize("table", ["gbt24476_a", "gbt24476_b", "bacnet_c"])
+def test_fault_codes_of_three_makes(table: str) -> None:
+    """Every code of a make's table is told by exactly one rule, and what the table lacks by one more."""
+    site = small_site({"EL-1": {"type": "elevator", "fault_codes": table}})
+    rows = [row for row in compile_rules(site, load_templates()).rows if row.signal == "EL-1/fault_code"]
+    texts = next(row.texts for row in rows)
+    told = {code: [row.rule for row in rows if row.state and row.state.verdict(code) > 0] for code in [*texts, 77]}
+    assert told[77] == ["fault.other"]
+    quiet = {0, 99, *range(40, 41), *range(42, 48)}
+    assert {code for code, by in told.items() if len(by) != 1} <= quiet
+    assert told[5] == ["fault.safety"]
+    assert (told[8], told.get(11)) == {
+        "gbt24476_a": (["fault.open_door"], ["fault.safety"]),
+        "gbt24476_b": (["fault.drive"], ["fault.trapped"]),
+        "bacnet_c": (["fault.drive"], None),
+    }[table]
+
+
+def test_a_make_nobody_knows() -> None:
+    """A fault-code table that does not exist is told with the known ones."""
+    with pytest.raises(ConfigError, match="gbt24476_b"):
+        compile_rules(small_site({"EL-1": {"type": "elevator", "fault_codes": "gbt24476_z"}}), load_templates())

@@ -322,3 +322,34 @@ audit = Table(
     Column("detail", JSON, nullable=False),
     Index("ix_audit_at", "at_ms"),
 )
+
+credential = Table(
+    "credential",
+    metadata,
+    Column("site", String(64), primary_key=True),
+    Column("key", String(64), primary_key=True, comment="keyed hash of its number, as gateways report it"),
+    Column("kind", String(8), nullable=False, comment="card, face, qr"),
+    Column("hint", String(8), nullable=False, comment="end of the number"),
+    Column("owner", String(16), nullable=False, comment="masked name"),
+    Column("standing", String(8), nullable=False, comment="white, black, lost, revoked"),
+    Column("from_ms", BigInteger, comment="valid from"),
+    Column("until_ms", BigInteger, comment="valid until, not included"),
+    Column("version", BigInteger, nullable=False, comment="version of the site's registry that changed it"),
+    Column("updated_ms", BigInteger, nullable=False),
+    Index("ix_credential_version", "site", "version"),
+)
+
+permit = Table(
+    "permit",
+    metadata,
+    Column("site", String(64), primary_key=True),
+    Column("id", String(32), primary_key=True),
+    Column("door", String(64), nullable=False),
+    Column("from_ms", BigInteger, nullable=False),
+    Column("until_ms", BigInteger, nullable=False, comment="earlier when it was ended by hand"),
+    Column("user", String(64), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("version", BigInteger, nullable=False, comment="version of the site's registry that changed it"),
+    Index("ix_permit_version", "site", "version"),
+    Index("ix_permit_until", "site", "until_ms"),
+)
