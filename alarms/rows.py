@@ -232,16 +232,14 @@ class RuleRow:
 
         The title names what is wrong, without the equipment's name; the detail gives value, limit and delay.
         """
-        return self._both(self.title, self._default_title, transition), self._both(
-            self.detail, self._default_detail, transition
-        )
-
-    def _both(self, text: Text | None, default: object, transition: Transition) -> Both:
-        result = {}
+        title: Both = {}
+        detail: Both = {}
         for lang in ("zh", "en"):
-            template = getattr(text, lang) if text is not None else default(lang, transition)  # type: ignore[operator]
-            result[lang] = _fill(template, self._words(lang, transition))
-        return result
+            words = self._words(lang, transition)
+            first = getattr(self.title, lang) if self.title is not None else self._default_title(lang, transition)
+            second = getattr(self.detail, lang) if self.detail is not None else self._default_detail(lang, transition)
+            title[lang], detail[lang] = _fill(first, words), _fill(second, words)
+        return title, detail
 
     def _words(self, lang: str, transition: Transition) -> dict[str, str]:
         value = transition.value
@@ -282,7 +280,7 @@ class RuleRow:
 
 
 def _fill(template: str, words: Mapping[str, str]) -> str:
-    for key, word in words.items():
+    for key, word in words.items() if "{" in template else ():
         if not word:
             template = template.replace(" {" + key + "}", "")  # a signal without a unit leaves no gap behind
         template = template.replace("{" + key + "}", word)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Select, String, Table, and_, bindparam, func, or_, select
+from sqlalchemy import Column, Connection, Select, String, Table, and_, bindparam, func, or_, select
 
 from dashboard.catalog import Catalog
 from dashboard.paging import decode_cursor, encode_cursor, page
@@ -19,6 +19,7 @@ _MEASURED = [
     for name in ("row", "equipment", "title", "priority", "raised_ms", "cleared_ms", "acked_ms", "realarms")
 ]
 _COLUMNS = [column for column in alarm.c if column.key not in _HIDDEN]
+_BRIEF = [column for column in alarm.c if column.key not in _HIDDEN | {"detail"}]
 TICKET_ALARMS = 20
 """So many of a ticket's newest alarms are told, and all that are live."""
 # statements behind every change are made once: making one costs more than running it
@@ -90,7 +91,7 @@ class AlarmRows:
 
     def brief(self, conn: Connection, *, equipment: str | None = None) -> list[dict[str, Any]]:
         """Return the same without guidance, detail and tickets, for lists of tens of thousands."""
-        query = self._select(equipment).where(alarm.c.is_live, alarm.c.state != "NORM")
+        query = self._select(equipment, columns=_BRIEF).where(alarm.c.is_live, alarm.c.state != "NORM")
         query = query.order_by(alarm.c.raised_ms.desc(), alarm.c.id).limit(BRIEF_LIMIT)
         rows = [dict(row) for row in conn.execute(query).mappings()]
         for row in rows:
@@ -158,8 +159,8 @@ class AlarmRows:
         """Return the name of a piece of equipment in both languages."""
         return self._catalog.equipment_name(equipment)
 
-    def _select(self, equipment: str | None) -> Select[Any]:
-        query = select(*_COLUMNS).where(alarm.c.site == self._site)
+    def _select(self, equipment: str | None, *, columns: Sequence[Column[Any]] = _COLUMNS) -> Select[Any]:
+        query = select(*columns).where(alarm.c.site == self._site)
         return query if equipment is None else query.where(alarm.c.equipment == equipment)
 
     def _complete(
