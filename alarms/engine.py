@@ -111,7 +111,8 @@ class AlarmEngine:
     ) -> None:
         self._site, self._ruleset, self._journal, self._database = site, ruleset, journal, database
         self._on_commit, self._keep = on_commit, keep or Keep()
-        self._make_judge = make_judge or (lambda: Evaluator(ruleset, births, site.id, site=site))
+        self._make_judge = make_judge or (lambda: Evaluator(self._ruleset, births, site.id, site=site))
+        self._next_rules: RuleSet | None = None
         self._evaluator = self._make_judge()
         channels = active_channels(site.channels, os.environ)
         feeds = _feeds_of(births, site.id)
@@ -144,6 +145,8 @@ class AlarmEngine:
             while not stop.is_set() and self._failure is None:
                 self._judge()
                 self._write_due()
+                if self._next_rules is not None and self._offset == self._committed and not self._has_backlog():
+                    self._attempt(self._change_rules)
         except BaseException as exc:
             self._failure = exc
         finally:
@@ -158,6 +161,31 @@ class AlarmEngine:
     def wake(self) -> None:
         """Apply waiting commands now; from any thread."""
         self._asked.set()
+
+    def reload(self, ruleset: RuleSet) -> None:
+        """Judge by other rules from the next record on; from any thread.
+
+        Rules that are the same keep their state, delays too; an active alarm whose rule is gone clears as ``retired``.
+        """
+        self._next_rules = ruleset
+
+    def _change_rules(self) -> None:
+        ruleset = self._next_rules
+        if ruleset is None:
+            return
+        before = self._ruleset
+        with self._judging:
+            state = self._evaluator.checkpoint()
+            self._ruleset = ruleset
+            evaluator = self._make_judge()
+            evaluator.restore(state)
+            self._evaluator = evaluator
+        with self._writing:
+            changed = self._committer.settle(ruleset, {})
+        if self._next_rules is ruleset:
+            self._next_rules = None
+        self._keep_checkpoint()
+        log.info("rules changed", before=before.version, now=ruleset.version, rows=len(ruleset.rows), alarms=changed)
 
     def latest(self) -> Latest:
         """Return the newest sample of every signal; from any thread."""

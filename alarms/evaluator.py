@@ -83,6 +83,7 @@ class Evaluator:
         self._order = {row.key: i for i, row in enumerate(ruleset.rows)}
         self._records: list[Record] = []
         self._offset = -1
+        self._is_changed = False
         self.judging_s = 0.0
 
     @property
@@ -99,6 +100,8 @@ class Evaluator:
         judged = Judged()
         self.judging_s = 0.0
         records, self._records = self._records, []
+        if records and self._is_changed:
+            self._mend(records[0], judged)
         chunk = self._new_chunk()
         for record in records:
             self._offset = record.offset
@@ -120,6 +123,14 @@ class Evaluator:
                 chunk = self._new_chunk()
         self._judge(chunk, judged)
         return judged
+
+    def _mend(self, record: Record, judged: Judged) -> None:
+        """After a change of rules: what stands at a level that is gone goes to the one it has, at the next record."""
+        self._is_changed = False
+        for number, kind, level in self._levels.mend():
+            change = RowChange(number, kind, level, record.arrived_ms, 0, float("nan"), 0)
+            row = self._conditions.rows[number]
+            judged.transitions.append(self._transition(change, row, offset=record.offset, arrived_ms=record.arrived_ms))
 
     def _new_chunk(self) -> Chunk:
         chunk = Chunk()
@@ -278,6 +289,7 @@ class Evaluator:
         if content["rules"] != self._ruleset.version:
             # a band may have moved: every signal is looked at once more
             self._table.is_clean[:] = False
+            self._is_changed = True
 
     def explain(self, key: str) -> dict[str, Any]:
         """Return ``signal`` and ``rules``: what every rule that looks at a signal sees now, as JSON can hold it."""

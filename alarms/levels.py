@@ -50,6 +50,14 @@ class RowLevels:
         """Take over what the conditions say, after a restore."""
         self._active = [bool(active) for active in self._state.act]
 
+    def mend(self) -> Iterator[tuple[int, Change, str]]:
+        """Yield (row, change, level) of rows that stand at a level their rule has no more."""
+        for row, level in enumerate(self._state.row_level):
+            if level != NORMAL and not any(self._state.level[one] == level for one in self._of_row[row]):
+                change = self._change(row)
+                if change is not None:
+                    yield row, *change
+
     def apply(self, matured: Matured) -> Iterator[RowChange]:
         """Yield the changes of rows, in order of (record, event time, row)."""
         order = sorted(

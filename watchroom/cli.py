@@ -112,6 +112,7 @@ def _tools(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     tools = rules.add_subparsers(metavar="COMMAND", required=True)
     checked = _command(tools, "check", _rules_check, "check the rules of a site")
     checked.add_argument("site", type=Path)
+    _command(tools, "reload", _rules_reload, "have the running engine take over rules.yaml, without a restart")
     _command(tools, "schema", _rules_schema, "print the JSON Schema of rules.yaml, for editors")
     plan = _command(commands, "plan", _plan, "print the exact requests of a gateway file")
     plan.add_argument("file", type=Path)
@@ -406,6 +407,12 @@ def _rules_check(options: argparse.Namespace) -> int:
     from watchroom.serve.rule_tools import run_rules_check
 
     return run_rules_check(options.site)
+
+
+def _rules_reload(options: argparse.Namespace) -> int:
+    from watchroom.serve.rule_tools import run_reload
+
+    return run_reload(settings_of(options))
 
 
 def _rules_schema(_: argparse.Namespace) -> int:

@@ -44,6 +44,7 @@ class Plant:
     now: int = 0
     flags: int = 0
     clock_gen: int = 1
+    base_ms: int = T0
 
     def __post_init__(self) -> None:
         self.births = BirthStore(self.folder)
@@ -89,7 +90,7 @@ class Plant:
             epoch=self._epoch[gateway],
             seq=0 if beat else self._seq[gateway],
             prev=prev,
-            base_ms=T0,
+            base_ms=self.base_ms,
             complete_ms=state.complete_ms if self.clock_gen == 1 else T0 + complete,
             schema=1,
             clock_gen=self.clock_gen,

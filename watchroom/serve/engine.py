@@ -60,7 +60,7 @@ class Engine:
     """
 
     def __init__(self, folder: Path, settings: Settings) -> None:
-        self.site = load_site(folder)
+        self.folder, self.site = folder, load_site(folder)
         ruleset = compile_rules(self.site, load_templates())
         self.settings, self.stop = settings, threading.Event()
         self.registry = CollectorRegistry()
@@ -128,6 +128,7 @@ class Engine:
         loop, ending = asyncio.get_running_loop(), asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, ending.set)
+        loop.add_signal_handler(signal.SIGHUP, self._reload_on_signal)
         failures: list[BaseException] = []
 
         def failed(exc: BaseException) -> None:
@@ -169,6 +170,25 @@ class Engine:
         if failures:
             raise failures[0]
 
+    def reload(self) -> dict[str, Any]:
+        """Read ``rules.yaml`` again and judge by it: whole, or not at all.
+
+        Raises:
+            ConfigError: If a file is wrong, or the equipment has changed: that needs a restart. The old rules stay.
+        """
+        site = load_site(self.folder)
+        if site.equipment != self.site.equipment or site.places != self.site.places:
+            raise ConfigError("equipment or places have changed: restart to take them over", path=self.folder)
+        ruleset = compile_rules(site, load_templates())
+        self.alarms.reload(ruleset)
+        return {"rules": len(ruleset.rows), "version": ruleset.version}
+
+    def _reload_on_signal(self) -> None:
+        try:
+            self.reload()
+        except ConfigError as exc:
+            log.error("the rules were not changed", problem=str(exc))
+
     def _operations(self) -> dict[str, Any]:
         queries, reading = HistoryQueries(self.store), {}
         if isinstance(self.store, FullStore):
@@ -182,6 +202,9 @@ class Engine:
 
         async def explain(args: dict[str, Any]) -> Any:
             return await asyncio.to_thread(self.alarms.explain, str(args["key"]))
+
+        async def reload(_: dict[str, Any]) -> Any:
+            return await asyncio.to_thread(self.reload)
 
         async def wake(_: dict[str, Any]) -> Any:
             self.alarms.wake()
@@ -200,6 +223,7 @@ class Engine:
             **reading,
             "signals.latest": latest,
             "alarms.explain": explain,
+            "rules.reload": reload,
             "commands.wake": wake,
             "consoles.report": consoles,
             "status": status,

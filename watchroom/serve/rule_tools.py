@@ -39,6 +39,22 @@ def run_explain(options: argparse.Namespace, settings: Settings) -> int:
     return 0 if found["signal"]["is_known"] else 1
 
 
+def run_reload(settings: Settings) -> int:
+    """Have the running engine read its rules again.
+
+    Raises:
+        LinkError: If the engine does not run.
+        StateError: If the rules are wrong; the engine goes on with the old ones.
+    """
+
+    async def work(engine: LocalClient) -> Any:
+        return await engine.ask("rules.reload")
+
+    told = with_engine(settings, work)
+    print(f"The engine judges by version {told['version']} now: {told['rules']} alarm rows")
+    return 0
+
+
 def rules_schema() -> dict[str, Any]:
     """Return the JSON Schema of ``rules.yaml``, for editors that complete and check while one types."""
     rule = _plain(OwnRule.model_json_schema(by_alias=True))
