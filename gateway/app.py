@@ -121,7 +121,12 @@ class Gateway:
             memory=self._notebook,
         )
         self.commander = Commander(
-            config, self.collector, write=self._write, now_ms=self.clock.now_ms, journal=self._notebook
+            config,
+            self.collector,
+            write=self._write,
+            now_ms=self.clock.now_ms,
+            journal=self._notebook,
+            order=self.field.command,
         )
         self.uplink.on_command = self.commander.receive
         self.restarts = 0

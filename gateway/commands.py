@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -14,7 +14,7 @@ from gateway.config import GatewayConfig, ModbusDevice
 from gateway.devicemodel import ModelSignal
 from gateway.modbus import RefusedError
 from gateway.sink import Sink
-from watchroom.errors import LinkError, StoreError
+from watchroom.errors import LinkError, StateError, StoreError
 from watchroom.frames import Event
 
 MAX_WAITING = 16
@@ -24,6 +24,7 @@ RELEASE_TRIES = 20
 _ID = re.compile(r"[A-Za-z0-9_:.-]{1,64}")
 Outcome = Literal["done", "refused", "expired", "failed", "unknown"]
 Write = Callable[[ModbusDevice, ModelSignal, float, float], Awaitable[float]]
+Order = Callable[[str, float | str | None], Awaitable[str]]
 
 log = structlog.get_logger()
 
@@ -95,14 +96,24 @@ class Commander:
         write: Writes a value to a signal before a time of the loop's clock and returns what reads back.
         now_ms: The gateway's clock, UTC ms.
         journal: Remembers ids.
+        order: Carries out what is no register: signal, value -> what happened.
     """
 
     def __init__(
-        self, config: GatewayConfig, sink: Sink, *, write: Write, now_ms: Callable[[], int], journal: Journal
+        self,
+        config: GatewayConfig,
+        sink: Sink,
+        *,
+        write: Write,
+        now_ms: Callable[[], int],
+        journal: Journal,
+        order: Order | None = None,
     ) -> None:
         self._sink, self._write, self._now_ms, self._journal = sink, write, now_ms, journal
         self._protected = _protected(config)
         self._targets = _targets(config)
+        self._orders = _orders(config) if order is not None else frozenset()
+        self._order = order
         self._queue: asyncio.Queue[Command] = asyncio.Queue(MAX_WAITING)
         self._running = 0
         self._seen: dict[str, int] = {id_: int(entry[0]) for id_, entry in journal.begun().items()}
@@ -150,6 +161,8 @@ class Commander:
             return "expired", f"by {now_ms - command.expires_ms} ms"
         if command.expires_ms > now_ms + MAX_AHEAD_MS:
             return "refused", "expires too far ahead"
+        if command.target in self._orders:
+            return await self._begin(command, self._give(command))
         if command.target.partition("/")[0] in self._protected:
             return "refused", "equipment of fire protection is never written"
         if command.target not in self._targets:
@@ -163,17 +176,33 @@ class Commander:
             value = _value_of(signal, command.value)
         except ValueError as exc:
             return "refused", str(exc)
+        return await self._begin(command, self._carry_out(device, signal, value, command.expires_ms))
+
+    async def _begin(self, command: Command, work: Coroutine[Any, Any, tuple[Outcome, str]]) -> tuple[Outcome, str]:
+        """Do the work of a command once it is noted on the disk that it was begun."""
         self._journal.begin(command.id, command.expires_ms, command.target)
         try:
             # durable before anything is sent: after a crash the id is known and never fires again
             await self._tell(command.id, command.target, command.user, "accepted", "")
         except StoreError:
+            work.close()
             self._journal.end(command.id)
             return "refused", "the outbox is full"
         try:
-            return await self._carry_out(device, signal, value, command.expires_ms)
+            return await work
         finally:
             self._journal.end(command.id)
+
+    async def _give(self, command: Command) -> tuple[Outcome, str]:
+        """Give an order that writes no register, such as a duty check."""
+        assert self._order is not None
+        try:
+            async with asyncio.timeout((command.expires_ms - self._now_ms()) / 1000):
+                return "done", await self._order(command.target, command.value)
+        except StateError as exc:
+            return "refused", exc.detail
+        except (LinkError, TimeoutError) as exc:
+            return "unknown", str(exc) or "no answer in time"
 
     async def _carry_out(
         self, device: ModbusDevice, signal: ModelSignal, value: float, expires_ms: int
@@ -241,7 +270,12 @@ def targets_of(config: GatewayConfig) -> list[dict[str, Any]]:
     return [
         {"key": key, "write": signal.write, "confirm": signal.confirm, "roles": list(signal.roles)}
         for key, (_, signal) in sorted(_targets(config).items())
-    ]
+    ] + [{"key": key, "write": "order", "confirm": False, "roles": []} for key in sorted(_orders(config))]
+
+
+def _orders(config: GatewayConfig) -> frozenset[str]:
+    """Signals that take an order although nothing of them is written."""
+    return frozenset(key for source in config.sources.values() for key in source.commands)
 
 
 def _protected(config: GatewayConfig) -> set[str]:

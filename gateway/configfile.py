@@ -8,7 +8,7 @@ from pydantic import Field
 
 from gateway.admission import AccountEntry
 from gateway.mappingfile import MqttEntry
-from gateway.panelfile import TransmitterEntry
+from gateway.panelfile import PrinterEntry, TransmitterEntry
 from gateway.pushfile import HttpEntry
 from watchroom.durations import Seconds
 from watchroom.yamlfile import Strict
@@ -35,10 +35,10 @@ class LinkEntry(Strict):
     hello: str = Field(default="", description="Registration a dialled-in device sends first; text, or hex:0102FF")
     heartbeat: str = Field(default="", description="What it sends between telegrams; text, or hex:FE")
     mqtt: str | None = Field(default=None, description="mqtt://[user@]host[:port] of a broker of readers, or mqtts://")
-    speaks: Literal["modbus", "gbt26875", "mqtt", "http"] = Field(
+    speaks: Literal["modbus", "gbt26875", "mqtt", "http", "text"] = Field(
         default="modbus",
         description="What goes over tcp, serial or listen. gbt26875: fire transmitters; mqtt, http: readers that "
-        "connect to us",
+        "connect to us; text: a printer line of a fire panel",
     )
     accounts: dict[str, AccountEntry] = Field(default={}, description="Who may connect, for mqtt and http")
     senders: list[str] = Field(
@@ -80,6 +80,7 @@ class DeviceEntry(Strict):
     params: dict[str, float] = Field(default={}, description="Numbers for the model's expressions")
     mqtt: MqttEntry | None = Field(default=None, description="Messages of a reader")
     http: HttpEntry | None = Field(default=None, description="On a link that speaks http")
+    printer: PrinterEntry | None = Field(default=None, description="On a link that speaks text")
     transmitter: TransmitterEntry | None = Field(default=None, description="On a link that speaks gbt26875")
 
 

@@ -82,8 +82,11 @@ class Desk:
         for refusal in mapped.refused:
             self.set_aside(mapping, topic, payload, error=refusal, arrived_ms=arrived_ms)
         self.report(mapped.readings)
-        for equipment in {reading.key.partition("/")[0] for reading in mapped.readings}:
-            self.is_alive(equipment, arrived_ms)
+        told = {reading.key for reading in mapped.readings}
+        for equipment in {key.partition("/")[0] for key in told}:
+            # a message that says itself whether its device is there knows better than its arrival
+            if f"{equipment}/{ONLINE}" not in told:
+                self.is_alive(equipment, arrived_ms)
         return mapped.events, mapped.replies
 
     def report(self, readings: Sequence[Reading]) -> None:

@@ -147,7 +147,7 @@ class FireLink:
     @property
     def commands(self) -> frozenset[str]:
         """Keys of the signals that take a command."""
-        return frozenset(panel.device.key(DUTY) for panel in self._panels.values())
+        return frozenset(key for panel in self._panels.values() for key in panel.device.commands)
 
     def status(self) -> dict[str, Any]:
         """Return what the health page shows."""

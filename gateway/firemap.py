@@ -104,6 +104,11 @@ class FireDevice:
         """Return the key of one of its signals."""
         return f"{self.equipment}/{self.prefix}{signal}"
 
+    @property
+    def commands(self) -> tuple[str, ...]:
+        """Keys of the signals that take an order."""
+        return (self.key(DUTY),)
+
     def specs(self) -> Iterator[SignalSpec]:
         """Yield its signals; their aliases are not final."""
         yield from panel_specs(self.equipment, prefix=self.prefix, zones=self.zones.count)

@@ -50,7 +50,6 @@ class PrinterEntry(Strict):
     """The text that a fire panel prints, or shows on its CRT line."""
 
     rules: str = Field(description="Name of a set of rules, for example gst9000, or of a file in the site's printers/")
-    tz: str = Field(default="Asia/Shanghai", description="IANA zone of the panel's clock")
     zones: int | dict[int, list[str]] = Field(
         default=0, description="Number of zones (a part's loop is its zone), or zone -> parts such as 1-1..1-64"
     )

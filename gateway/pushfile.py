@@ -83,6 +83,11 @@ class PushDevice:
         return ", ".join(dict.fromkeys(place.equipment for place in self.places.values()))
 
     @property
+    def commands(self) -> tuple[str, ...]:
+        """Keys of the signals that take an order: none."""
+        return ()
+
+    @property
     def mappings(self) -> tuple[ReaderMapping, ...]:
         """Every mapping, in the order it is tried."""
         return (self.access,) if self.door is None else (self.access, self.door)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from gateway.firelink import FireLink
 from gateway.firemap import FireDevice
+from gateway.printerlink import PrinterDevice, PrinterLink
 from gateway.pushfile import PushDevice
 from gateway.pushlink import PushLink
 from gateway.sink import Sink
@@ -57,5 +58,8 @@ def source_link(
     if link.speaks == "http":
         readers = [device for device in devices if isinstance(device, PushDevice)]
         return PushLink(link, readers, aliases=aliases, sink=sink, now_ms=now_ms, key=key, folder=folder)
+    if link.speaks == "text" and devices:
+        printer = next(device for device in devices if isinstance(device, PrinterDevice))
+        return PrinterLink(link, printer, aliases=aliases, sink=sink, now_ms=now_ms, folder=folder)
     panels = [device for device in devices if isinstance(device, FireDevice)]
     return FireLink(link, panels, aliases=aliases, sink=sink, now_ms=now_ms, folder=folder)

@@ -7,29 +7,33 @@ from typing import TYPE_CHECKING, Literal
 
 from gateway.admission import Admission
 from gateway.firemap import FireDevice
-from gateway.panelcheck import check_alone, compile_networks, compile_transmitter
+from gateway.panelcheck import check_alone, compile_networks, compile_transmitter, compile_zones
+from gateway.printer import load_rules
+from gateway.printerlink import PrinterDevice
 from gateway.pushfile import PushDevice, compile_push
+from watchroom.errors import ConfigError
 from watchroom.signals import EQUIPMENT_ID
-from watchroom.yamlfile import YamlFile
+from watchroom.yamlfile import Path_, YamlFile
 
 if TYPE_CHECKING:
     from gateway.config import LinkConfig
     from gateway.configfile import DeviceEntry, LinkEntry
 
-Speaks = Literal["modbus", "gbt26875", "mqtt", "http"]
-SourceDevice = FireDevice | PushDevice
+Speaks = Literal["modbus", "gbt26875", "mqtt", "http", "text"]
+SourceDevice = FireDevice | PushDevice | PrinterDevice
 CARRIERS: Mapping[Speaks, tuple[str, ...]] = {
     "modbus": ("tcp", "serial", "listen"),
     "gbt26875": ("tcp", "listen"),
     "mqtt": ("listen",),
     "http": ("listen",),
+    "text": ("serial", "tcp"),
 }
 """What may carry it: kinds of links."""
 DOORS = frozenset({"mqtt", "http"})
 """What readers speak that connect to us, and therefore must show who they are."""
-SOURCE_KEYS = ("transmitter", "http")
+SOURCE_KEYS = ("transmitter", "http", "printer")
 """Keys of a device that is neither Modbus nor MQTT; it has exactly the one its link speaks."""
-_KEY: Mapping[Speaks, str] = {"gbt26875": "transmitter", "http": "http"}
+_KEY: Mapping[Speaks, str] = {"gbt26875": "transmitter", "http": "http", "text": "printer"}
 
 
 def compile_source(file: YamlFile, name: str, entry: DeviceEntry, *, speaks: Speaks) -> SourceDevice:
@@ -56,6 +60,8 @@ def compile_source(file: YamlFile, name: str, entry: DeviceEntry, *, speaks: Spe
         raise file.error((*where, "equipment"), "this key is missing", hint="for example FP-01")
     if not EQUIPMENT_ID.fullmatch(entry.equipment):
         raise file.error((*where, "equipment"), f"{entry.equipment!r} is not an equipment id", hint="for example FP-01")
+    if entry.printer is not None:
+        return _printer(file, (*where, wanted), name, entry)
     assert entry.transmitter is not None
     return compile_transmitter(
         file,
@@ -65,6 +71,27 @@ def compile_source(file: YamlFile, name: str, entry: DeviceEntry, *, speaks: Spe
         link=entry.link,
         equipment=entry.equipment,
         prefix=entry.prefix,
+    )
+
+
+def _printer(file: YamlFile, where: Path_, name: str, entry: DeviceEntry) -> PrinterDevice:
+    assert entry.printer is not None
+    assert entry.equipment is not None
+    try:
+        own = file.path.parent.parent / "printers"
+        rules = load_rules(entry.printer.rules, own=own, encoding=entry.printer.encoding)
+    except ConfigError as exc:
+        if exc.path is not None:
+            raise
+        raise file.error((*where, "rules"), exc.problem, hint=exc.hint) from exc
+    return PrinterDevice(
+        name=name,
+        link=entry.link,
+        equipment=entry.equipment,
+        prefix=entry.prefix,
+        entry=entry.printer,
+        zones=compile_zones(file, (*where, "zones"), entry.printer.zones),
+        rules=rules,
     )
 
 
@@ -97,4 +124,7 @@ def check_sources(file: YamlFile, sources: Sequence[SourceDevice]) -> None:
     """
     for link in dict.fromkeys(source.link for source in sources):
         here = [source for source in sources if source.link == link]
+        printers = [source for source in here if isinstance(source, PrinterDevice)]
+        if len(printers) > 1:
+            raise file.error(("devices", printers[1].name, "link"), f"{printers[0].name!r} prints on it already")
         check_alone(file, [source for source in here if isinstance(source, FireDevice)])

@@ -13,10 +13,14 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from gateway.commands import Commander, targets_of
 from gateway.config import GatewayConfig, load_gateway
 from gateway.field import FieldSide
 from gateway.model import ModelLibrary
+from gateway.notebook import Notebook
+from gateway.outbox import Outbox
 from simulators.transmitter import FAULT, FIRE, NORMAL, SHIELDED, Transmitter
+from tests.gateway.memory_disk import MemoryDisk
 from tests.gateway.recorder import Recorder, recorder_for, until
 from watchroom.errors import ConfigError, LinkError, StateError
 from watchroom.signals import Quality
@@ -191,6 +195,46 @@ async def test_a_duty_check_from_above_is_answered_at_the_screen(tmp_path: Path)
         assert await side.command("FP-01/duty_check", "answer") == "answered"
         assert seen.value("FP-01/duty_check") == 2
     assert [item[:4] for item in heard if item[0] == 2] == [bytes((2, 24, 1, 32))]
+
+
+async def test_a_duty_check_is_a_command_of_the_centre(tmp_path: Path) -> None:
+    """``cmd`` for the panel's duty_check goes down to the transmitter once, and its outcome is told."""
+    port = free_port()
+    transmitter = device()
+    config = configured(tmp_path, port=port)
+    assert [target["key"] for target in targets_of(config)] == ["FP-01/duty_check"]
+    async with field_side(config, tmp_path) as (seen, side), dialling(transmitter, port):
+        await until(lambda: seen.value("FP-01/online") == 1, "heard")
+        notebook = Notebook(Outbox(Path("/outbox"), disk=MemoryDisk()), now_ms)
+        commander = Commander(config, seen, write=never, now_ms=now_ms, journal=notebook, order=side.command)
+        task = asyncio.create_task(commander.run())
+        try:
+            for number, value in enumerate((10, 10, 999)):
+                commander.receive(order(f"c{min(number, 1)}" if value == 10 else "c9", value))
+            commander.receive(order("c0", 10))
+            commander.receive(order("cx", 1, target="FP-01/fire"))
+            await until(lambda: len(outcomes(seen)) == 4, "all told")
+            assert outcomes(seen) == {"c0": "done", "c1": "done", "c9": "refused", "cx": "refused"}
+            assert transmitter.duty_limits == [10, 10]
+        finally:
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+
+def order(id_: str, value: float, *, target: str = "FP-01/duty_check") -> dict[str, object]:
+    return {"id": id_, "expires_at": now_ms() + 30_000, "user": "li.wg", "target": target, "value": value}
+
+
+def outcomes(seen: Recorder) -> dict[str, str]:
+    """Command id -> its outcome."""
+    told = [event.fields for event in seen.events if event.kind == "command"]
+    return {fields["id"]: fields["outcome"] for fields in told if fields["outcome"] != "accepted"}
+
+
+async def never(*_: object) -> float:
+    """Nothing is written to a register here."""
+    raise AssertionError("a register was written")
 
 
 @pytest.mark.parametrize("value", [True, 0, 256, "unlock", None])

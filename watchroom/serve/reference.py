@@ -15,6 +15,8 @@ from pydantic import TypeAdapter
 from alarms.rules import OwnRule, RulesFile
 from gateway.configfile import GatewayFile
 from gateway.modelfile import ModelFile
+from gateway.printer import PrinterFile
+from gateway.ready import ReadyMapping, ready_names
 from watchroom.settings import Settings
 from watchroom.site import Channel, Equipment, Person, SiteFile
 
@@ -50,6 +52,14 @@ _FILES: tuple[tuple[str, str, Any], ...] = (
     ("channels.yaml", "Name of the channel to where its messages go.", dict[str, Channel]),
     ("gateways/NAME.yaml", "One gateway: links, and the devices on them.", GatewayFile),
     ("models/NAME.yaml", "Register map of one kind of device, without any address of a site.", ModelFile),
+    (
+        "mappings/NAME.yaml",
+        "A mapping of the site's own for `mqtt: {like: NAME}`. Ready ones: "
+        + ", ".join(f"`{n}`" for n in ready_names())
+        + ".",
+        ReadyMapping,
+    ),
+    ("printers/NAME.yaml", "What a fire panel's printed lines mean. Ready: `gst9000`.", PrinterFile),
     ("rules.yaml", "Changes to the rules of the templates, and rules of the site's own.", RulesFile),
     ("rules.yaml: rules", _RULES, dict[str, OwnRule]),
 )
