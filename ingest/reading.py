@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, TypeVar
 
 from ingest.packed import pack, unpack_batch
 from ingest.spans import CounterTally, Digest, StateClock
 from ingest.store import (
     MOST_COUNTED,
-    HistoryReads,
-    HistoryWrites,
+    HistoryStore,
     Sample,
     Samples,
     TooBigError,
@@ -27,11 +26,6 @@ MOST_IMPORTED = 50_000
 """Samples of one import request."""
 
 
-@runtime_checkable
-class FullStore(HistoryWrites, HistoryReads, Protocol):
-    """A store that answers everything."""
-
-
 class HistoryReading:
     """Answer queries over samples beside the writer, a few at a time.
 
@@ -40,7 +34,7 @@ class HistoryReading:
         slots: Queries that may run at once; more wait, so that memory stays bounded.
     """
 
-    def __init__(self, store: FullStore, *, slots: asyncio.Semaphore) -> None:
+    def __init__(self, store: HistoryStore, *, slots: asyncio.Semaphore) -> None:
         self._store, self._slots = store, slots
 
     def operations(self) -> dict[str, Any]:

@@ -222,7 +222,7 @@ class HistoryReads(HistoryRange, Protocol):
         """Return how many samples of any quality each signal has; much cheaper than reading them."""
 
 
-class HistoryStore(HistoryWrites, HistoryRange, Protocol):
+class HistoryStore(HistoryWrites, HistoryReads, Protocol):
     """A store the engine can run."""
 
 

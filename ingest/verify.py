@@ -9,9 +9,9 @@ import numpy as np
 
 from ingest.cells import HOUR_MS, MINUTE_MS, Columns, Grid, Partials, combined, newest
 from ingest.history import Collected
-from ingest.reading import PAGE, FullStore
+from ingest.reading import PAGE
 from ingest.spans import Digest
-from ingest.store import MOST_BUCKETS, MOST_KEYS, Buckets, TooBigError
+from ingest.store import MOST_BUCKETS, MOST_KEYS, Buckets, HistoryStore, TooBigError
 from watchroom.births import BirthStore
 from watchroom.errors import ContractError
 from watchroom.frames import SampleFrame, decode
@@ -73,7 +73,7 @@ class Verifier:
         store: The open store.
     """
 
-    def __init__(self, site: str, journal: Journal, *, births: BirthStore, store: FullStore) -> None:
+    def __init__(self, site: str, journal: Journal, *, births: BirthStore, store: HistoryStore) -> None:
         self._site, self._journal, self._births, self._store = site, journal, births, store
 
     def verify(self, *, start_ms: int, end_ms: int) -> Verdict:

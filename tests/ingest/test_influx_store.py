@@ -10,22 +10,24 @@ from __future__ import annotations
 import gzip
 import json
 import math
-import shutil
 import socket
-import subprocess
 import threading
 import time
-import urllib.request
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 import pytest
 
-from ingest.influx_store import InfluxStore, flux_range, line_protocol
-from ingest.store import SampleBatch
+from ingest.influx_flux import line_protocol, range_query, rollup_task
+from ingest.influx_store import InfluxStore
+from ingest.store import RewoundError, SampleBatch
+from tests.ingest.victoria_server import VictoriaServer
 from watchroom.errors import ConfigError, StoreError
 
 KEYS = ("WP-01/outlet_pressure", "TK-01/level")
@@ -45,26 +47,75 @@ def batch(rows: list[tuple[int, int, float, int]]) -> SampleBatch:
 
 
 class Exchange(HTTPServer):
-    """A server that remembers requests and gives prepared answers."""
+    """What InfluxDB's API documentation says a server answers, with prepared answers to queries.
+
+    Attributes:
+        seen: Path and body of each write and query.
+        answer: What the next writes and queries get.
+        buckets: Name -> bucket; a write to another name is 404.
+        tasks: Tasks that were made.
+    """
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.seen: list[tuple[str, bytes]] = []
         self.answer: tuple[int, bytes] = (204, b"")
+        self.buckets: dict[str, dict[str, Any]] = {}
+        self.tasks: list[dict[str, Any]] = []
+        self.may_make = True
+        self.made = 0
+
+    def make(self, bucket: dict[str, Any]) -> dict[str, Any]:
+        """Make a bucket, with an id that no bucket had before."""
+        self.made += 1
+        self.buckets[bucket["name"]] = {**bucket, "id": f"{self.made:016x}", "orgID": "0a"}
+        return self.buckets[bucket["name"]]
 
 
 class _Handler(BaseHTTPRequestHandler):
     server: Exchange
+
+    def do_GET(self) -> None:
+        assert self.headers["Authorization"] == "Token secret"
+        url = urlsplit(self.path)
+        name = parse_qs(url.query).get("name", [""])[0]
+        if url.path == "/api/v2/buckets":
+            found = [bucket for bucket in self.server.buckets.values() if bucket["name"] == name]
+            missing = {"code": "not found", "message": f'bucket "{name}" not found'}
+            self._tell(200 if found else 404, {"buckets": found} if found else missing)
+        elif url.path == "/api/v2/orgs":
+            self._tell(200, {"orgs": [{"id": "0a", "name": "spruce"}]})
+        elif url.path == "/api/v2/tasks":
+            self._tell(200, {"tasks": [task for task in self.server.tasks if task["name"] == name]})
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
         if self.headers.get("Content-Encoding") == "gzip":
             body = gzip.decompress(body)
         assert self.headers["Authorization"] == "Token secret"
-        self.server.seen.append((self.path, body))
-        status, answer = self.server.answer
+        url = urlsplit(self.path)
+        if url.path in {"/api/v2/buckets", "/api/v2/tasks"} and not self.server.may_make:
+            self._tell(403, {"code": "forbidden", "message": "insufficient permissions"})
+        elif url.path == "/api/v2/buckets":
+            self._tell(201, self.server.make(json.loads(body)))
+        elif url.path == "/api/v2/tasks":
+            task = json.loads(body)
+            name = task["flux"].partition('name: "')[2].partition('"')[0]
+            self.server.tasks.append({**task, "id": "0b", "name": name})
+            self._tell(201, self.server.tasks[-1])
+        else:
+            self.server.seen.append((self.path, body))
+            status, answer = self.server.answer
+            if url.path == "/api/v2/write" and parse_qs(url.query)["bucket"][0] not in self.server.buckets:
+                status, answer = 404, b'{"code": "not found", "message": "bucket not found"}'
+            self._send(status, answer, "text/csv" if status == 200 else "application/json")
+
+    def _tell(self, status: int, content: dict[str, Any]) -> None:
+        self._send(status, json.dumps(content).encode(), "application/json")
+
+    def _send(self, status: int, answer: bytes, kind: str) -> None:
         self.send_response(status)
-        self.send_header("Content-Type", "text/csv" if status == 200 else "application/json")
+        self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(answer)))
         self.end_headers()
         self.wfile.write(answer)
@@ -76,6 +127,8 @@ class _Handler(BaseHTTPRequestHandler):
 @pytest.fixture
 def exchange() -> Iterator[Exchange]:
     server = Exchange()
+    server.make({"name": "room", "retentionRules": []})
+    server.tasks.append({"name": "watchroom room 1h", "flux": "", "id": "0c", "orgID": "0a"})
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     yield server
@@ -134,56 +187,158 @@ def test_a_server_that_is_away_is_a_store_error(tmp_path: Path) -> None:
     with closing(socket.socket()) as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    store = store_at(port, tmp_path)
     with pytest.raises(StoreError, match=str(port)):
-        store.write(batch([(0, START, 0.6, 0)]), position=1)
+        store_at(port, tmp_path)
 
 
-def answer_csv() -> bytes:
-    """Return an annotated CSV answer with five results, two windows, in the documented format."""
-    head = (
-        "#datatype,string,long,dateTime:RFC3339,double,string,string\r\n"
-        "#group,false,false,false,false,true,true\r\n"
-        "#default,{name},,,,,\r\n"
-        ",result,table,_time,_value,equipment,signal\r\n"
-    )
-    text = ""
-    for name, values in {
-        "min": (0.5, 0.2),
-        "max": (0.6, 0.4),
-        "mean": (0.55, 0.3),
-        "last": (0.6, 0.2),
-        "count": (2, 3),
-    }.items():
-        text += head.format(name=name)
-        for second, value in zip((10, 20), values, strict=True):
-            text += f",,0,2025-11-22T08:26:{second + 40 - 30}Z,{value},WP-01,outlet_pressure\r\n"
-        text += "\r\n"
-    return text.encode()
+def csv_of(name: str, rows: list[dict[str, Any]], kind: str = "double") -> bytes:
+    """Return one result as annotated CSV, in the documented format."""
+    kinds = {"_start": "dateTime:RFC3339", "_time": "dateTime:RFC3339", "_value": kind}
+    columns = list(rows[0])
+    lines = [
+        ",".join(["#datatype", "string", "long", *(kinds.get(column, "string") for column in columns)]),
+        ",".join(["#group", "false", "false", *("true" if column not in kinds else "false" for column in columns)]),
+        ",".join(["#default", name, "", *("" for _ in columns)]),
+        ",".join(["", "result", "table", *columns]),
+        *(",".join(["", "", "0", *(str(value) for value in row.values())]) for row in rows),
+    ]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode()
+
+
+def at(ms: int) -> str:
+    """Return a time as InfluxDB writes it."""
+    return datetime.fromtimestamp((START + ms) / 1000, UTC).isoformat().replace("+00:00", "Z")
+
+
+PUMP = {"equipment": "WP-01", "signal": "outlet_pressure"}
 
 
 def test_a_range_is_read_by_windows(exchange: Exchange, tmp_path: Path) -> None:
-    """Five results of the server become min, max, mean, last and count of each window."""
-    exchange.answer = (200, answer_csv())
+    """Six results of the server become the buckets; t is the time of the last usable sample in each."""
+    figures = {"min": (0.5, 0.2), "max": (0.6, 0.4), "mean": (0.55, 0.3), "last": (0.6, 0.2), "count": (2, 3)}
+    text = b""
+    for name, values in {**figures, "all": (3, 3)}.items():
+        rows: list[dict[str, Any]] = []
+        for number, value in enumerate(values):
+            row = {"_start": at(number * 10_000), "_time": at(number * 10_000 + 7_250), "_value": value, **PUMP}
+            if name in {"mean", "count", "all"}:
+                del row["_time"]
+            rows.append(row)
+        text += csv_of(name, rows)
+    exchange.answer = (200, text)
     store = store_at(exchange.server_port, tmp_path)
     series = store.range(KEYS, start_ms=START, end_ms=START + 20_000, buckets=2)
     path, body = exchange.seen[0]
     assert path.startswith("/api/v2/query?org=spruce")
-    assert "every: 10000ms" in json.loads(body)["query"]
+    assert "window(every: 10000ms, offset: 0ms)" in json.loads(body)["query"]
     found = series["WP-01/outlet_pressure"]
-    assert found.t == [1_763_799_980_000, 1_763_799_990_000]
+    assert found.t == [START + 7_250, START + 17_250]
     assert (found.min, found.max, found.mean) == ([0.5, 0.2], [0.6, 0.4], [0.55, 0.3])
-    assert (found.last, found.count) == ([0.6, 0.2], [2, 3])
+    assert (found.last, found.count, found.bad) == ([0.6, 0.2], [2, 3], [1, 0])
     assert series["TK-01/level"].t == []
+
+
+def field(name: str, values: dict[int, float]) -> list[dict[str, Any]]:
+    """Return the rows of one field."""
+    return [{"_time": at(ms), "_value": value, "_field": name, **PUMP} for ms, value in values.items()]
+
+
+def test_samples_and_neighbours_are_put_together_from_their_fields(exchange: Exchange, tmp_path: Path) -> None:
+    """Good, bad and missing values come back as they were; a page ends at its limit and says where to go on."""
+    exchange.answer = (
+        200,
+        csv_of("_result", field("quality", {0: 0, 5: 2, 9: 1, 12: 0}), "long")
+        + csv_of("_result", field("value", {0: 0.5, 12: 0.75}))
+        + csv_of("_result", field("raw", {5: 72.5})),
+    )
+    store = store_at(exchange.server_port, tmp_path)
+    page = store.samples(KEYS[0], start_ms=START, end_ms=START + 100, limit=3)
+    assert "limit(n: 4)" in json.loads(exchange.seen[0][1])["query"]
+    assert page.time_ms.tolist() == [START, START + 5, START + 9]
+    np.testing.assert_array_equal(page.value, [0.5, 72.5, math.nan])
+    assert page.quality.tolist() == [0, 2, 1]
+    assert page.next_ms == START + 10
+    whole = store.samples(KEYS[0], start_ms=START, end_ms=START + 100, limit=4)
+    assert (len(whole), whole.next_ms) == (4, None)
+    # last() answers for each field by itself: the newest quality decides, an older value is not its own
+    exchange.answer = (
+        200,
+        csv_of("_result", field("quality", {9: 1}), "long") + csv_of("_result", field("value", {0: 0.5})),
+    )
+    newest = store.last(KEYS, before_ms=START + 10)
+    assert (newest[KEYS[0]].time_ms, newest[KEYS[0]].quality) == (START + 9, 1)
+    assert math.isnan(newest[KEYS[0]].value)
+    assert KEYS[1] not in newest
+    exchange.answer = (
+        200,
+        csv_of("_result", field("quality", {0: 0}), "long") + csv_of("_result", field("value", {0: 0.5})),
+    )
+    assert store.first(KEYS, from_ms=START)[KEYS[0]].value == 0.5
+    assert store.keys() == [KEYS[0]]
+    exchange.answer = (200, csv_of("_result", [{"_value": 41, **PUMP}], "long"))
+    assert store.count(KEYS, start_ms=START, end_ms=START + 100) == {KEYS[0]: 41, KEYS[1]: 0}
+
+
+def test_the_first_start_makes_buckets_retention_and_task(exchange: Exchange, tmp_path: Path) -> None:
+    """An empty server gets the bucket with its retention, one for roll-ups, and the task; the next start finds them."""
+    exchange.buckets.clear()
+    exchange.tasks.clear()
+    store_at(exchange.server_port, tmp_path).close()
+    assert exchange.buckets["room"]["retentionRules"][0]["everySeconds"] == 90 * 86_400
+    assert exchange.buckets["room_1h"]["retentionRules"][0]["everySeconds"] == 3650 * 86_400
+    [task] = exchange.tasks
+    assert (task["name"], task["status"], task["orgID"]) == ("watchroom room 1h", "active", "0a")
+    assert 'to(bucket: "room_1h", org: "spruce")' in task["flux"]
+    store_at(exchange.server_port, tmp_path).close()
+    assert (exchange.made, len(exchange.tasks)) == (3, 1)
+
+
+def test_a_token_that_may_only_write_is_enough(exchange: Exchange, tmp_path: Path) -> None:
+    """The bucket is there, the task may not be made: history is written all the same."""
+    exchange.tasks.clear()
+    exchange.may_make = False
+    store = store_at(exchange.server_port, tmp_path)
+    store.write(batch([(0, START, 0.6, 0)]), position=3)
+    assert store.position() == 3
+
+
+def test_a_new_bucket_is_filled_from_the_beginning(exchange: Exchange, tmp_path: Path) -> None:
+    """Wiped while it is being filled, or while the engine was off: the position goes back, and says so."""
+    store = store_at(exchange.server_port, tmp_path)
+    store.write(batch([(0, START, 0.6, 0)]), position=7)
+    exchange.buckets.clear()
+    with pytest.raises(StoreError, match="404"):
+        store.write(batch([(0, START + 1, 0.6, 0)]), position=8)
+    with pytest.raises(RewoundError) as caught:
+        store.write(batch([(0, START + 1, 0.6, 0)]), position=8)
+    assert caught.value.position == 0
+    store.write(batch([(0, START, 0.6, 0)]), position=8)
+    store.close()
+    assert store_at(exchange.server_port, tmp_path).position() == 8
+    exchange.buckets.clear()
+    assert store_at(exchange.server_port, tmp_path).position() == 0
+
+
+def test_samples_older_than_the_bucket_keeps_hold_up_nothing(exchange: Exchange, tmp_path: Path) -> None:
+    """The server would refuse the whole batch for ever: they are left out and counted, and an import is told."""
+    exchange.buckets.clear()
+    store = store_at(exchange.server_port, tmp_path)
+    now = int(time.time() * 1000)
+    store.write(batch([(0, now - 91 * 86_400_000, 1.0, 0), (0, now, 2.0, 0)]), position=5)
+    assert (store.refused, store.position()) == (1, 5)
+    assert exchange.seen[-1][1].count(b"value=") == 1
+    with pytest.raises(StoreError, match="older than the bucket room keeps"):
+        store.write(batch([(0, now - 91 * 86_400_000, 1.0, 0)]), position=None)
 
 
 def test_flux_text_cannot_be_broken_out_of() -> None:
     """Quotes and interpolation in names stay text."""
-    script = flux_range('a"b', "s${x}", ["WP-01/flow"], start_ms=5, end_ms=105, every_ms=10)
+    script = range_query('a"b', "s${x}", ["WP-01/flow"], start_ms=5, end_ms=105, every_ms=10)
     assert 'from(bucket: "a\\"b")' in script
     assert '"s\\${x}"' in script
     assert "start: time(v: 5000000), stop: time(v: 105000000)" in script
     assert "offset: 5ms" in script
+    assert 'name: "a\\"b"' in rollup_task("b", "b_1h", "o", name='a"b')
 
 
 @pytest.mark.parametrize("url", ["influxdb://host/onlyorg", "influxdb:///o/b", "http://h:1/o/b"])
@@ -193,47 +348,19 @@ def test_incomplete_url_says_what_is_expected(url: str, tmp_path: Path) -> None:
         InfluxStore(url, token="", site="s", position_file=tmp_path / "p")
 
 
-@pytest.fixture
-def victoria(tmp_path: Path) -> Iterator[int]:
-    """Run a victoria-metrics server on a free port."""
-    program = shutil.which("victoria-metrics")
-    if program is None:
-        pytest.skip("needs the victoria-metrics server (Debian package victoria-metrics)")
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
-    arguments = [f"-httpListenAddr=127.0.0.1:{port}", f"-storageDataPath={tmp_path / 'vm'}", "-retentionPeriod=100y"]
-    process = subprocess.Popen([program, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+def test_every_line_is_taken_by_a_real_server(tmp_path: Path) -> None:
+    """victoria-metrics speaks the same line protocol: what is written is there with value and time."""
+    server = VictoriaServer(tmp_path)
+    server.start()
     try:
-        deadline = time.monotonic() + 20
-        while not _answers(f"http://127.0.0.1:{port}/health"):
-            assert time.monotonic() < deadline, "victoria-metrics did not start"
-            threading.Event().wait(0.05)
-        yield port
+        rows = [(n % 2, START + n * 10, n / 4, 0) for n in range(12_000)]
+        body = b"\n".join(line_protocol(batch(rows), "spruce-court"))
+        assert server.post("/api/v2/write?org=o&bucket=b&precision=ms", body) == 204
+        server.flush()
+        query = "match[]=signal_value&start=1763799999&end=1763900000"
+        series = [json.loads(line) for line in server.get(f"/api/v1/export?{query}").splitlines()]
     finally:
-        process.kill()
-        process.wait()
-
-
-def _answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=1) as answer:
-            return bool(answer.status == 200)
-    except OSError:
-        return False
-
-
-def test_every_sample_arrives_in_victoria_metrics(victoria: int, tmp_path: Path) -> None:
-    """What is written is there with value and time; a repeated batch is de-duplicated by name and time on export."""
-    store = store_at(victoria, tmp_path)
-    rows = [(n % 2, START + n * 10, n / 4, 0) for n in range(12_000)]
-    store.write(batch(rows), position=1)
-    store.close()
-    with urllib.request.urlopen(f"http://127.0.0.1:{victoria}/internal/force_flush", timeout=5) as answer:
-        answer.read()
-    query = "match[]=signal_value&start=1763799999&end=1763900000"
-    with urllib.request.urlopen(f"http://127.0.0.1:{victoria}/api/v1/export?{query}", timeout=10) as answer:
-        series = [json.loads(line) for line in answer.read().splitlines()]
+        server.kill()
     found = {
         (part["metric"]["equipment"], time_ms): value
         for part in series

@@ -27,7 +27,7 @@ from alarms.templates import load_templates
 from ingest.history import HistoryWriter
 from ingest.limits import RateLimit
 from ingest.queries import HistoryQueries
-from ingest.reading import FullStore, HistoryReading
+from ingest.reading import HistoryReading
 from ingest.receive import Receiver
 from ingest.store import HistoryStore, Retention
 from watchroom.births import BirthStore
@@ -190,12 +190,8 @@ class Engine:
             log.error("the rules were not changed", problem=str(exc))
 
     def _operations(self) -> dict[str, Any]:
-        queries, reading = HistoryQueries(self.store), {}
-        if isinstance(self.store, FullStore):
-            reading = HistoryReading(self.store, slots=queries.slots).operations()
-            reading["history.verify"] = verify_operation(
-                self.site.id, self.journal, births=self.births, store=self.store, slots=queries.slots
-            )
+        queries = HistoryQueries(self.store)
+        verify = verify_operation(self.site.id, self.journal, births=self.births, store=self.store, slots=queries.slots)
 
         async def latest(_: dict[str, Any]) -> Any:
             return latest_json(self.alarms.latest())
@@ -220,7 +216,8 @@ class Engine:
 
         return {
             "history.range": queries.range,
-            **reading,
+            **HistoryReading(self.store, slots=queries.slots).operations(),
+            "history.verify": verify,
             "signals.latest": latest,
             "alarms.explain": explain,
             "rules.reload": reload,
@@ -290,7 +287,8 @@ def open_store(settings: Settings, site: str) -> HistoryStore:
 
         token = settings.store_token.get_secret_value() if settings.store_token else ""
         position_file = settings.data / "history-position.json"
-        return InfluxStore(settings.store, token=token, site=site, position_file=position_file)
+        keep = retention_of(settings)
+        return InfluxStore(settings.store, token=token, site=site, position_file=position_file, keep=keep)
     if settings.store.startswith(("victoria://", "victorias://")):
         from ingest.victoria_store import VictoriaStore
 

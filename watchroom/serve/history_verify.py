@@ -10,7 +10,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from ingest.reading import FullStore
+from ingest.store import HistoryStore
 from ingest.verify import Verifier
 from watchroom.births import BirthStore
 from watchroom.journal import Journal
@@ -23,7 +23,7 @@ ANSWER_S = 600.0
 
 
 def verify_operation(
-    site: str, journal: Journal, *, births: BirthStore, store: FullStore, slots: asyncio.Semaphore
+    site: str, journal: Journal, *, births: BirthStore, store: HistoryStore, slots: asyncio.Semaphore
 ) -> Operation:
     """Return the operation ``history.verify`` of the engine's local API: ``start_ms``, ``end_ms`` -> a verdict."""
     verifier = Verifier(site, journal, births=births, store=store)
