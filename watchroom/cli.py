@@ -108,6 +108,12 @@ def _tools(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     explain.add_argument("signal", metavar="EQUIPMENT/SIGNAL")
     explain.add_argument("--json", action="store_true", help="everything, as JSON")
     explain.add_argument("--lang", choices=["zh", "en"], default="en")
+    replay = _command(commands, "replay", _replay, "tell what other rules would have said about the stored journal")
+    replay.add_argument("site", type=Path)
+    replay.add_argument("--rules", type=Path, required=True, metavar="FILE", help="in place of the site's rules.yaml")
+    replay.add_argument("--from", dest="start", metavar="TIME", help="2026-03-01 08:00 by the site's clock (a day ago)")
+    replay.add_argument("--to", dest="end", metavar="TIME", help="end, not included (now)")
+    replay.add_argument("--html", type=Path, metavar="FILE", help="write the table as a page, too")
     rules = commands.add_parser("rules", help="alarm rules of a site", description="Alarm rules of a site.")
     tools = rules.add_subparsers(metavar="COMMAND", required=True)
     checked = _command(tools, "check", _rules_check, "check the rules of a site")
@@ -401,6 +407,12 @@ def _explain(options: argparse.Namespace) -> int:
     from watchroom.serve.rule_tools import run_explain
 
     return run_explain(options, settings_of(options))
+
+
+def _replay(options: argparse.Namespace) -> int:
+    from watchroom.serve.replay import run_replay
+
+    return run_replay(options, settings_of(options))
 
 
 def _rules_check(options: argparse.Namespace) -> int:
