@@ -70,6 +70,20 @@ def summary(config: GatewayConfig) -> str:
     )
 
 
+def normalised(config: GatewayConfig) -> list[str]:
+    """Return every address that is written otherwise than it goes over the wire, one line a signal.
+
+    A maker who counts from 1, and the old style 40001, are where integrators read the neighbour's register.
+    """
+    lines: list[str] = []
+    for device in config.devices.values():
+        for signal in device.model.signals.values():
+            plain = signal.written.replace(" ", "").removesuffix(".0")
+            if signal.table is not None and plain not in {signal.at, signal.at.removesuffix(".0")}:
+                lines.append(f"{device.name}: {signal.name} {signal.written} is {signal.at} on the wire")
+    return lines
+
+
 def plan_text(config: GatewayConfig) -> str:
     """Return the exact requests a gateway makes, as ``watchroom plan`` prints them."""
     lines: list[str] = []

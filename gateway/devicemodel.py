@@ -22,6 +22,7 @@ class ModelSignal:
     Attributes:
         table: Where it is read; None for a calculated signal.
         offset: First register or bit, as on the wire.
+        written: Its address as the file writes it.
         urgency: 1 for alarms and events, 2 for states, 3 for telemetry: who is read first on a busy link.
         group: Polling group, a key of the model's ``groups``.
         low: Below it the quality is SENSOR_FAULT; -inf if no range is given. In the unit, like ``high``.
@@ -37,6 +38,7 @@ class ModelSignal:
     name: str
     table: Table | None
     offset: int = 0
+    written: str = ""
     encoding: Encoding = field(default_factory=Encoding)
     unit: str = ""
     kind: Kind = Kind.MEASURE
@@ -62,6 +64,17 @@ class ModelSignal:
     def last(self) -> int:
         """Last register or bit it takes, as on the wire."""
         return self.offset + self.encoding.registers - 1
+
+    @property
+    def at(self) -> str:
+        """Its address as on the wire, ``holding:10``, ``holding:3.4-6``; empty for a calculated one."""
+        if self.table is None:
+            return ""
+        text = f"{self.table}:{self.offset}"
+        if not self.encoding.is_narrow or self.table.is_bits:
+            return text
+        low, high = self.encoding.bit, self.encoding.bit + self.encoding.bits - 1
+        return f"{text}.{low}" if low == high else f"{text}.{low}-{high}"
 
     def put(self, image: Words, value: float, *, origin: int = 0) -> None:
         """Write an engineering value into a register image, as the device would hold it.

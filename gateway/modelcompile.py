@@ -131,6 +131,7 @@ def _signal(
         name=name,
         table=address.table if address else None,
         offset=address.offset if address else 0,
+        written=at or "",
         encoding=encoding,
         unit=signal.unit,
         kind=kind,

@@ -78,21 +78,13 @@ def _rows(block: Block, words: Words) -> list[tuple[str, ...]]:
         rows.append(
             (
                 signal.name,
-                _address(signal),
+                signal.at,
                 _raw(signal, raw),
                 _value(signal, value, Quality(code)),
                 _other_orders(signal, raw),
             )
         )
     return rows
-
-
-def _address(signal: ModelSignal) -> str:
-    text = f"{signal.table}:{signal.offset}"
-    if not signal.encoding.is_narrow or signal.table is None or signal.table.is_bits:
-        return text
-    low, high = signal.encoding.bit, signal.encoding.bit + signal.encoding.bits - 1
-    return f"{text}.{low}" if low == high else f"{text}.{low}-{high}"
 
 
 def _raw(signal: ModelSignal, raw: Words) -> str:

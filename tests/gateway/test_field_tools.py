@@ -65,6 +65,32 @@ def test_models_are_listed_and_shown(capsys: pytest.CaptureFixture[str], tmp_pat
     assert "mine " in typed(capsys, "models", "--site", str(tmp_path))[1]
 
 
+def test_check_echoes_addresses_as_on_the_wire(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Whoever counts from 1 or writes 40011 sees which register is really read; plain addresses are not repeated."""
+    (tmp_path / "models").mkdir()
+    (tmp_path / "gateways").mkdir()
+    (tmp_path / "models" / "old.yaml").write_text(
+        "model: old\nbase: 1\nsignals:\n  a: {at: 40011}\n  b: {at: 'input:5'}\n  c: {at: 'holding:3.4-6', type: u3}\n"
+        "  d: {at: '10001'}\n"
+    )
+    (tmp_path / "models" / "plain.yaml").write_text(
+        "model: plain\nbase: 0\nsignals: {a: {at: 'holding:3.0', type: bit}}\n"
+    )
+    file = tmp_path / "gateways" / "g.yaml"
+    file.write_text(
+        "gateway: {id: g, site: here}\nlinks: {l: {tcp: 10.0.0.1}}\ndevices:\n"
+        "  x: {model: old, link: l, unit: 1, equipment: X-1}\n  y: {model: plain, link: l, unit: 2, equipment: X-2}\n"
+    )
+    code, text = typed(capsys, "check", str(file))
+    assert code == 0
+    assert text.splitlines()[1:] == [
+        "x: a 40011 is holding:10 on the wire",
+        "x: b input:5 is input:4 on the wire",
+        "x: c holding:3.4-6 is holding:2.4-6 on the wire",
+        "x: d 10001 is discrete:0 on the wire",
+    ]
+
+
 def test_an_import_can_be_planned_at_once(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """What import writes passes check, and plan shows its requests."""
     (tmp_path / "points.csv").write_text(POINTS)

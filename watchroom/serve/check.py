@@ -6,7 +6,7 @@ from pathlib import Path
 
 from alarms.rules import compile_rules
 from alarms.templates import load_templates
-from gateway.check import check_gateway, check_gateways, library_for, summary
+from gateway.check import check_gateway, check_gateways, library_for, normalised, summary
 from gateway.config import load_gateway
 from watchroom.errors import ConfigError
 from watchroom.site import load_site
@@ -22,7 +22,10 @@ def check(path: Path) -> tuple[list[str], list[str]]:
         site = load_site(folder) if (folder / "site.yaml").exists() else None
         models = library_for(folder)
         problems = check_gateway(path, models=models, site=site)
-        return problems, [] if problems else [summary(load_gateway(path, models=models))]
+        if problems:
+            return problems, []
+        config = load_gateway(path, models=models)
+        return [], [summary(config), *normalised(config)]
     site = load_site(path)
     models = library_for(path)
     problems = check_gateways(site.gateway_files, models=models, site=site)
