@@ -28,6 +28,7 @@ from gateway.figures import GatewayFigures
 from gateway.framing import Framer
 from gateway.notebook import Notebook
 from gateway.outbox import Outbox
+from gateway.reload import Lines, Reload, exchange
 from gateway.report import Reporter
 from gateway.uplink import Identity, Uplink
 from gateway.window import WindowLimits
@@ -58,6 +59,7 @@ class Gateway:
         executor: Runs the commits of all gateways of the process.
         disk: File operations of the outbox.
         limits: Of the uplink's window.
+        lines: Open Modbus lines of before a reload, by link.
 
     Raises:
         ConfigError: If the gateway runs already, or has more signals than a birth can hold.
@@ -72,6 +74,7 @@ class Gateway:
         executor: Executor,
         disk: Disk | None = None,
         limits: WindowLimits | None = None,
+        lines: Lines | None = None,
     ) -> None:
         self.config, self._executor = config, executor
         folder = settings.data / "gateway" / config.id
@@ -119,6 +122,7 @@ class Gateway:
             key=load_key(settings),
             folder=folder,
             memory=self._notebook,
+            lines=lines,
         )
         self.commander = Commander(
             config,
@@ -142,6 +146,10 @@ class Gateway:
             group.create_task(self.collector.run(), name=f"{self.config.id} collector")
             group.create_task(self._keep_reading(), name=f"{self.config.id} field side")
             group.create_task(self.commander.run(), name=f"{self.config.id} commands")
+
+    def hand_over(self) -> Lines:
+        """Give the open Modbus lines away: its end does not close them any more."""
+        return self.field.hand_over()
 
     def close(self) -> None:
         """Give the outbox back; after ``run`` has ended."""
@@ -221,8 +229,9 @@ async def run_gateways(
     on_health: Callable[[int], None] | None = None,
     disk: Disk | None = None,
     limits: WindowLimits | None = None,
+    reload: Reload | None = None,
 ) -> None:
-    """Run gateways in this process until SIGTERM, SIGINT or ``stop``.
+    """Run gateways in this process until SIGTERM, SIGINT or ``stop``; SIGHUP reads the files again.
 
     Args:
         configs: The gateways; their ids must differ.
@@ -233,6 +242,7 @@ async def run_gateways(
         on_health: Called with the port of the health server when it listens.
         disk: File operations of the outboxes.
         limits: Of the uplinks' windows.
+        reload: Reads the files again; None for a configuration that does not change.
 
     Raises:
         ConfigError: If two gateways have one id, one of them runs already, or the health port is in use.
@@ -244,17 +254,27 @@ async def run_gateways(
         _check_port(health_port)
     executor = ThreadPoolExecutor(max_workers=min(COMMIT_THREADS, len(configs)), thread_name_prefix="commit")
     gateways: list[Gateway] = []
-    async with _stopping(stop) as stopped:
+
+    def make(config: GatewayConfig, lines: Lines | None) -> Gateway:
+        return Gateway(config, settings, executor=executor, disk=disk, limits=limits, lines=lines)
+
+    async with _stopping(stop, reload) as stopped:
         try:
             for config in configs:
-                gateways.append(Gateway(config, settings, executor=executor, disk=disk, limits=limits))
+                gateways.append(make(config, None))
             log.info("gateways started", gateways=len(gateways), signals=sum(len(signals_of(c)) for c in configs))
             if on_ready is not None:
                 on_ready(gateways)
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(gateway.run(), name=gateway.config.id) for gateway in gateways]
+                runs = {g.config.id: group.create_task(g.run(), name=g.config.id) for g in gateways}
+                tasks: list[asyncio.Task[None]] = []
+                uplinks = {gateway.config.id: gateway.uplink for gateway in gateways}
+                if reload is not None:
+                    tasks.append(
+                        group.create_task(_reloading(reload, gateways, runs, uplinks, group, make), name="reload")
+                    )
                 if settings.demo:
-                    drill = Drill({gateway.config.id: gateway.uplink for gateway in gateways})
+                    drill = Drill(uplinks)
                     tasks.append(group.create_task(drill.follow(settings.data), name="drill"))
                 if health_port is not None:
                     health = _health(gateways, health_port)
@@ -265,12 +285,33 @@ async def run_gateways(
                         on_health(health.port)
                 await stopped.wait()
                 log.info("gateways stop")
-                for task in tasks:
+                for task in [*tasks, *runs.values()]:
                     task.cancel()
         finally:
             executor.shutdown()
             for gateway in gateways:
                 gateway.close()
+
+
+async def _reloading(
+    reload: Reload,
+    gateways: list[Gateway],
+    runs: dict[str, asyncio.Task[None]],
+    uplinks: dict[str, Uplink],
+    group: asyncio.TaskGroup,
+    make: Callable[[GatewayConfig, Lines | None], Gateway],
+) -> None:
+    """Exchange gateways whose files have changed, until cancelled."""
+    while True:
+        changed = await reload.changed([gateway.config for gateway in gateways])
+        for i, gateway in enumerate(gateways):
+            config = changed.get(gateway.config.id)
+            if config is not None:
+                gateways[i] = await exchange(gateway, config, runs[config.id], make=make)
+                uplinks[config.id] = gateways[i].uplink
+                runs[config.id] = group.create_task(gateways[i].run(), name=config.id)
+                log.info("configuration reloaded", gateway=config.id, signals=len(signals_of(config)))
+        reload.done += bool(changed)
 
 
 def _health(gateways: Sequence[Gateway], port: int) -> HealthServer:
@@ -294,14 +335,16 @@ def _check_port(port: int) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _stopping(stop: asyncio.Event | None) -> AsyncIterator[asyncio.Event]:
-    """Give an event that SIGTERM and SIGINT set, unless the caller brings its own."""
+async def _stopping(stop: asyncio.Event | None, reload: Reload | None = None) -> AsyncIterator[asyncio.Event]:
+    """Give an event that SIGTERM and SIGINT set, unless the caller brings its own; SIGHUP asks for a reload."""
     if stop is not None:
         yield stop
         return
     stopped, loop = asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
+    if reload is not None:
+        loop.add_signal_handler(signal.SIGHUP, reload.asked.set)
     try:
         yield stopped
     finally:

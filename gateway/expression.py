@@ -7,7 +7,7 @@ import math
 import operator
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 Number = float | int | bool
@@ -47,7 +47,7 @@ class Expression:
 
     text: str
     names: frozenset[str]
-    _evaluate: Evaluate
+    _evaluate: Evaluate = field(compare=False)
 
     def __call__(self, values: Mapping[str, float]) -> float:
         """Return the result; NaN where an input is NaN or the arithmetic has no answer (1/0)."""

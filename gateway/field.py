@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from gateway.config import GatewayConfig, ModbusDevice, signals_of
 from gateway.devicemodel import ModelSignal
 from gateway.dialin import DialInPort, dial_in
 from gateway.logreader import Memory
+from gateway.modbus import ModbusLink
 from gateway.poller import LinkPoller
 from gateway.readers import ReaderLink
 from gateway.sink import Sink
@@ -34,6 +35,7 @@ class FieldSide:
         key: Key for hashing cards and persons, ``watchroom.pii.load_key``.
         folder: Messages that fit no mapping are kept here.
         memory: Keeps positions in device logs over a restart.
+        lines: Open Modbus lines of before a reload, by link.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class FieldSide:
         key: bytes,
         folder: Path,
         memory: Memory | None = None,
+        lines: Mapping[str, ModbusLink] | None = None,
     ) -> None:
         aliases = {spec.key: spec.alias for spec in signals_of(config)}
         self._pollers: dict[str, LinkPoller] = {}
@@ -79,7 +82,12 @@ class FieldSide:
                     wire=wires.get(name),
                     key=key,
                     memory=memory,
+                    line=(lines or {}).get(name),
                 )
+
+    def hand_over(self) -> dict[str, ModbusLink]:
+        """Give the Modbus lines that we connect ourselves away, with their open connections."""
+        return {name: poller.hand_over() for name, poller in self._pollers.items() if poller.kind in {"tcp", "serial"}}
 
     @property
     def links_down(self) -> int:

@@ -88,6 +88,7 @@ class LinkPoller:
         wire: The bytes of a link that devices dial in to.
         key: For hashing personal fields of device logs.
         memory: Keeps positions in device logs.
+        line: Taken over from a poller before a reload, with its connection and what its units still owe.
     """
 
     def __init__(
@@ -101,9 +102,11 @@ class LinkPoller:
         wire: Wire | None = None,
         key: bytes = b"",
         memory: Memory | None = None,
+        line: ModbusLink | None = None,
     ) -> None:
         self._link, self._sink, self._now_ms = link, sink, now_ms
-        self._line = ModbusLink(link, wire)
+        self._line = line or ModbusLink(link, wire)
+        self._is_handed_over = False
         self._logs = LogReader(self._line, sink, now_ms=now_ms, key=key, memory=memory or ShortMemory())
         self._orders: deque[_Order] = deque()
         self._pause: asyncio.Future[None] | None = None
@@ -113,6 +116,11 @@ class LinkPoller:
         self._schedule = Schedule(plans, 0.0)
         self._misses = 0
         self._is_down: bool | None = None
+
+    @property
+    def kind(self) -> str:
+        """Kind of its link."""
+        return self._link.kind
 
     @property
     def is_down(self) -> bool:
@@ -171,7 +179,13 @@ class LinkPoller:
                 has_asked = True
                 await self._take(turn)
         finally:
-            self._line.close()
+            if not self._is_handed_over:
+                self._line.close()
+
+    def hand_over(self) -> ModbusLink:
+        """Give the line away with its open connection."""
+        self._is_handed_over = True
+        return self._line
 
     async def write(self, device: ModbusDevice, signal: ModelSignal, value: float, until_s: float) -> float:
         """Write a value before anything else is read, and return what the device then holds.

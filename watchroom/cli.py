@@ -283,11 +283,15 @@ def _dashboard(options: argparse.Namespace) -> int:
 
 def _gateway(options: argparse.Namespace) -> int:
     from gateway.app import run_gateways
+    from gateway.reload import Reload
 
     settings = settings_of(options)
     addresses = _read_addresses(options.addresses)
-    configs = [_gateway_config(path, addresses) for path in options.files]
-    asyncio.run(run_gateways(configs, settings, health_port=options.health))
+
+    def load() -> list[GatewayConfig]:
+        return [_gateway_config(path, addresses) for path in options.files]
+
+    asyncio.run(run_gateways(load(), settings, health_port=options.health, reload=Reload(load)))
     return 0
 
 
