@@ -18,6 +18,9 @@ RIGHTS: Mapping[str, frozenset[str]] = {
     # which step of which ticket is decided by alarms.tickets, role by role
     "ticket.step": ALL - READ_ONLY,
     "demo.play": ALL - READ_ONLY,
+    "credential.view": frozenset({"leader", "manager", "admin"}),
+    "credential.manage": frozenset({"manager", "admin"}),
+    "permit.grant": frozenset({"leader", "manager", "admin"}),
     "account.manage": frozenset({"admin"}),
 }
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})

@@ -99,6 +99,7 @@ def _tools(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     init.add_argument("name", help="id of the site, for example maple-garden")
     init.add_argument("--folder", type=Path, help="where to write it (default: ./NAME)")
     _users(commands)
+    _credentials(commands)
     add_tools(commands, _command, settings_of)
     add_field_tools(commands, _command, settings_of)
     _history(commands)
@@ -145,6 +146,21 @@ def _users(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     add.add_argument("--role", required=True, help="guard, leader, technician, contractor, manager, admin, ...")
     add.add_argument("--display", default="", help="name shown on the pages (default: NAME)")
     add.add_argument("--lang", choices=["zh", "en"], default="zh", help="language of the pages")
+
+
+def _credentials(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    about = "cards and faces: who may pass, who must not"
+    group = commands.add_parser("credentials", help=about, description=about[0].upper() + about[1:] + ".")
+    actions = group.add_subparsers(metavar="COMMAND", required=True)
+    import_ = _command(actions, "import", _credentials_import, "take over a CSV file: kind, number, owner, list, ...")
+    import_.add_argument("file", type=Path)
+    list_ = _command(actions, "list", _credentials_list, "print the registry, masked")
+    list_.add_argument("--only", choices=["white", "black", "lost", "revoked"], help="only one list")
+    revoke = _command(actions, "revoke", _credentials_revoke, "take a credential out, or report it lost")
+    revoke.add_argument("number", help="its number, or its keyed hash as the list shows it")
+    revoke.add_argument("--as", dest="standing", choices=["revoked", "lost", "black", "white"], default="revoked")
+    for action in (import_, list_, revoke):
+        action.add_argument("--site", type=Path, default=DEMO_SITE, help="site folder (default: the demo compound)")
 
 
 def _history(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -350,6 +366,29 @@ def _user_add(options: argparse.Namespace) -> int:
         raise ConfigError(f"there is no role {options.role!r}", key="--role", hint=", ".join(ROLES))
     person = add_user(settings_of(options), options.name, role=options.role, display=options.display, lang=options.lang)
     print(f"Made the account {person.name} ({person.role})")
+    return 0
+
+
+def _credentials_import(options: argparse.Namespace) -> int:
+    from watchroom.serve.credentials import import_file
+
+    read, changed = import_file(settings_of(options), options.site, options.file)
+    print(f"Read {read} credentials, {changed} new or changed")
+    return 0
+
+
+def _credentials_list(options: argparse.Namespace) -> int:
+    from watchroom.serve.credentials import print_list
+
+    print(f"{print_list(settings_of(options), options.site, standing=options.only)} credentials")
+    return 0
+
+
+def _credentials_revoke(options: argparse.Namespace) -> int:
+    from watchroom.serve.credentials import revoke
+
+    key = revoke(settings_of(options), options.site, options.number, standing=options.standing)
+    print(f"{key} is {options.standing} from now on")
     return 0
 
 

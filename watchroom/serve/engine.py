@@ -18,6 +18,7 @@ from prometheus_client import CollectorRegistry
 from alarms.alive import Alive
 from alarms.beacon import Beacon
 from alarms.consoles import Consoles
+from alarms.doors.follower import RegistryFollower
 from alarms.engine import AlarmEngine
 from alarms.judged import Latest
 from alarms.notify import Notifier
@@ -102,6 +103,7 @@ class Engine:
             registry=self.registry,
             keep=Keep(**{item.name: getattr(settings.keep, item.name) for item in fields(Keep)}),
         )
+        self.follower = RegistryFollower(self.site.id, journal=self.journal, database=database, now_ms=utc_ms)
         self.history = HistoryWriter(
             self.site.id,
             self.journal,
@@ -142,6 +144,7 @@ class Engine:
             "beacon": self.beacon.run,
             "alive": self.alive.run,
             "ingest": self.receiver.run,
+            "registry": self.follower.run,
             "wake": self._announce,
         }
         threads = [
