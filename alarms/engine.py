@@ -217,7 +217,7 @@ class AlarmEngine:
         wait to be judged, ``unwritten`` results that wait for the database.
         """
         end = self._journal.end(self._site.id)
-        lag = max(0, end - self._offset)
+        lag = max(0, end - max(self._offset, self._journal.begin(self._site.id)))
         self._figures.lag.set(lag)
         return {
             "state": self._state,

@@ -3,7 +3,8 @@
 Real parts on this machine: mosquitto, a load generator and the centre's receiver as processes of their own; every batch
 is synced to the disk before a reader sees it. An event is published each 20 ms on the urgent topic and carries the
 monotonic clock; a thread beside the receiver waits for it as the alarm engine does, and this process follows the files
-as the dashboard does (it looks every 10 ms).
+as the dashboard does (it looks every 10 ms). The last figures are those of the lowest rate beside one gateway in a
+loop, which the receiver holds back.
 """
 
 from __future__ import annotations
@@ -15,15 +16,14 @@ import sys
 import tempfile
 import threading
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
 from prometheus_client import CollectorRegistry
 
 from benchmarks.figures import Figure, report, spread
-from benchmarks.load import SITE
-from ingest.limits import RateLimit
+from benchmarks.load import SITE, Gateway
 from ingest.receive import Receiver
 from tests.system.room import mosquitto
 from watchroom.births import BirthStore, format_epoch
@@ -96,7 +96,6 @@ def centre(port: int, folder: Path) -> None:
         disk=RealDisk(),
         now_ms=utc_ms,
         registry=CollectorRegistry(),
-        limit=RateLimit(messages_per_s=1e9, bytes_per_s=1e12),
     )
     stop, reader = threading.Event(), Reader(journal)
     thread = threading.Thread(target=receiver.run, args=(stop,), name="ingest")
@@ -172,8 +171,24 @@ class Probe:
         )  # fmt: skip
 
 
-def measure(rate: int, options: argparse.Namespace) -> list[Figure]:
-    """Return the figures with one background rate."""
+def rogue(port: int, rate: float) -> None:
+    """Publish frames of one gateway without a window, so many a second, until killed."""
+    gateway, link = Gateway(99, 0, signals=10, frame=10), MqttLink(MqttSettings(port=port), "rogue")
+    link.start()
+    _, frame = gateway.birth()
+    begun, sent = time.monotonic(), 0
+    while True:
+        now_s = time.monotonic()
+        with suppress(LinkError):  # not connected yet, or more than the link can queue
+            while sent < (now_s - begun) * rate:
+                payload = gateway.next_frame(now_s) if sent % 100 else frame
+                link.publish(f"wr1/{SITE}/{gateway.id}/d", payload, qos=sent % 2)
+                sent += 1
+        time.sleep(0.002)
+
+
+def measure(rate: int, options: argparse.Namespace, *, rogue_rate: float = 0.0) -> list[Figure]:
+    """Return the figures with one background rate, and a gateway in a loop if asked for."""
     with tempfile.TemporaryDirectory(dir=options.folder) as name, ExitStack() as stack:
         folder = Path(name)
         port, _ = stack.enter_context(mosquitto(folder / "broker"))
@@ -191,6 +206,18 @@ def measure(rate: int, options: argparse.Namespace) -> list[Figure]:
         assert load.stdout is not None
         if load.stdout.readline().strip() != "started":
             raise LinkError("the load did not start")
+        if rogue_rate:
+            command = [
+                sys.executable,
+                "-m",
+                "benchmarks.latency",
+                "--rogue",
+                str(port),
+                "--rogue-rate",
+                str(rogue_rate),
+            ]
+            mad = subprocess.Popen(command)
+            stack.callback(mad.kill)
         probe, follower = Probe(port), Reader(FileJournal(folder / "journal", read_only=True))
         probe.start()
         follower.start()
@@ -204,7 +231,7 @@ def measure(rate: int, options: argparse.Namespace) -> list[Figure]:
         ages = json.loads(out.strip().splitlines()[-1])
         if len(ages) != probe.sent:
             raise LinkError(f"{len(ages)} of {probe.sent} events arrived")
-        title = f"at {rate:,} samples/s"
+        title = f"at {rate:,} samples/s" + (f" and {rogue_rate:,.0f} messages/s of one gateway" if rogue_rate else "")
         return [
             *spread(f"event published to journal reader, {title}", ages, goal_p99=GOALS.get(rate, "")),
             *spread(f"event published to another process, {title}", elsewhere),
@@ -221,12 +248,20 @@ def main() -> None:
     parser.add_argument("--rates", type=int, nargs="+", default=[10_000, 200_000, 750_000])
     parser.add_argument("--frame", type=int, default=250)
     parser.add_argument("--folder", type=Path, help="on the disk to be measured")
+    parser.add_argument("--rogue-rate", type=float, default=10_000.0, help="messages a second of a gateway in a loop")
+    parser.add_argument("--rogue", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--centre", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.centre:
         centre(options.centre, options.folder)
         return
-    report("latency", [figure for rate in options.rates for figure in measure(rate, options)])
+    if options.rogue:
+        rogue(options.rogue, options.rogue_rate)
+        return
+    figures = [figure for rate in options.rates for figure in measure(rate, options)]
+    if options.rogue_rate:
+        figures += measure(options.rates[0], options, rogue_rate=options.rogue_rate)
+    report("latency", figures)
 
 
 if __name__ == "__main__":

@@ -115,13 +115,13 @@ class HistoryWriter:
         )
         self._unknown = Counter("watchroom_history_unknown", "Frames whose birth is not known", registry=registry)
         lag = Gauge("watchroom_history_lag", "Journal records not yet stored", registry=registry)
-        lag.set_function(lambda: self._journal.end(self._site) - self._position)
+        lag.set_function(lambda: self._journal.end(self._site) - max(self._position, self._journal.begin(self._site)))
 
     def status(self) -> dict[str, object]:
         """Return position, lag in records, and the present problem, empty if none."""
         return {
             "position": self._position,
-            "lag": self._journal.end(self._site) - self._position,
+            "lag": self._journal.end(self._site) - max(self._position, self._journal.begin(self._site)),
             "problem": self._problem,
         }
 

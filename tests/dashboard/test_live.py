@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import json
 import struct
+from pathlib import Path
 
 import pytest
 from pydantic import TypeAdapter
@@ -15,10 +16,14 @@ from websockets.exceptions import ConnectionClosed
 
 from alarms.judged import Change
 from dashboard import models, screen
+from ingest.centre import CentreReport
 from tests.dashboard.center import FORCED, LOW, PASSWORD, PRESSURE, Center, until
 from tests.dashboard.desk import Desk, Live
+from watchroom.centre import CENTRE_GATEWAY
+from watchroom.clock import utc_ms
 from watchroom.database.connect import writing
 from watchroom.database.tables import change
+from watchroom.disk import RealDisk
 
 
 async def test_snapshot_is_the_whole_picture(desk: Desk, center: Center) -> None:
@@ -245,6 +250,20 @@ async def test_silent_gateway_makes_its_values_stale(desk: Desk, center: Center)
         tick = await live.next("tick")
     assert (tick["gateways"][0]["is_online"], tick["gateways"][0]["stale"]) == (False, 2)
     assert tick["stats"]["gateways_online"] == 0
+
+
+async def test_the_centre_is_equipment_and_no_gateway(desk: Desk, center: Center, tmp_path: Path) -> None:
+    """What the centre says about its disk is shown; the list of gateways and the age of the data leave it out."""
+    report = CentreReport(center.site.id, births=center.births, folder=tmp_path, disk=RealDisk(), now_ms=utc_ms)
+    frame = report.frame(0.0, {"disk_use": 81.0})
+    assert frame is not None
+    center.journal.append(center.site.id, CENTRE_GATEWAY, frame, arrived_ms=utc_ms())
+    center.journal.sync(center.site.id)
+    await until("the value", lambda: desk.parts.projection.value_of("CENTRE/disk_use") == 81.0)
+    async with desk.live(await desk.token("guard")) as live:
+        tick = await live.next("tick")
+    assert [gateway["id"] for gateway in tick["gateways"]] == ["pump-house"]
+    assert tick["stats"]["data_age_ms"] is None
 
 
 async def test_new_signals_reset_the_index(desk: Desk, center: Center) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,7 +19,7 @@ from tests.ingest.history_frames import SITE, birth, samples
 from watchroom.births import BirthStore
 from watchroom.disk import RealDisk
 from watchroom.errors import StoreError
-from watchroom.journal import FileJournal
+from watchroom.journal import FileJournal, fresh_offset
 
 PRESSURE = "WP-01/outlet_pressure"
 KEEP_ALL = Retention(raw_days=0, minute_days=0, hour_days=0)
@@ -164,3 +166,20 @@ def test_a_store_from_another_journal_starts_at_the_present_one(tmp_path: Path) 
     fill(journal, range(1, 4))
     run_until(writer_of(journal, tmp_path, DuckStore(tmp_path / "h.duckdb")), 3)
     assert stored(tmp_path / "h.duckdb")[PRESSURE].last == [1, 2, 3]
+
+
+def test_a_wiped_journal_is_neither_skipped_nor_stored_twice(tmp_path: Path) -> None:
+    """The journal was deleted beside its history: what comes now is stored, what was stored stands once."""
+    known = births(tmp_path)
+    for round_, now_ms in enumerate((1_763_800_000_000, 1_763_900_000_000)):
+        journal = FileJournal(tmp_path / "journal", begins_at=partial(fresh_offset, now_ms))
+        store = DuckStore(tmp_path / "history.duckdb")
+        writer = HistoryWriter(SITE, journal, births=known, store=store, registry=CollectorRegistry())
+        fill(journal, range(1 + 5 * round_, 6 + 5 * round_))
+        assert writer.status()["lag"] == 5, "counted from where the journal begins"
+        run_until(writer, journal.end(SITE))
+        assert writer.status()["lag"] == 0
+        journal.close()
+        shutil.rmtree(tmp_path / "journal")
+    found = stored(tmp_path / "history.duckdb")[PRESSURE]
+    assert (found.last, found.count) == ([float(seq) for seq in range(1, 11)], [1] * 10)

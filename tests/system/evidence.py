@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import struct
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import duckdb
 from sqlalchemy import select
 
 from alarms.evaluator import Evaluator
@@ -20,7 +18,9 @@ from alarms.store import broken_alarm_event, occurrence_id
 from alarms.templates import load_templates
 from alarms.tickets import OPEN_STATES, broken_ticket_event
 from gateway.segment import FRAME, scan
+from ingest.duckdb_store import DuckStore
 from watchroom.births import BirthStore
+from watchroom.centre import CENTRE
 from watchroom.database.connect import open_database, reading
 from watchroom.database.tables import access_event, alarm, alarm_event, position, ticket, ticket_event
 from watchroom.frames import EventFrame, SampleFrame, decode, decode_header
@@ -29,6 +29,7 @@ from watchroom.site import load_site
 
 Key = tuple[str, int, int]
 """(gateway, epoch, seq): the name of one outbox record."""
+END_MS, PAGE = 1 << 42, 100_000
 Sample = tuple[int, bytes]
 """(time_ms, value and quality as bytes): NaN compares like any other."""
 
@@ -111,14 +112,23 @@ def journal_samples(records: Sequence[Record], births: BirthStore, site: str) ->
 def stored_samples(path: Path) -> tuple[dict[str, Counter[Sample]], int]:
     """Return the samples of each signal in the history, and its journal position."""
     found: dict[str, Counter[Sample]] = {}
-    with duckdb.connect(str(path), read_only=True) as history:
-        rows = history.execute("select key, time_ms, value, quality from sample join signal on signal = id").fetchall()
-        for key, time_ms, value, quality in rows:
-            # DuckDB keeps "no number" as NULL
-            number = math.nan if value is None else value
-            found.setdefault(key, Counter())[time_ms, struct.pack("<dB", number, quality)] += 1
-        (offset,) = history.execute("select journal from position").fetchone() or (0,)
-    return found, int(offset)
+    store = DuckStore(path)
+    store.open()
+    try:
+        # what the centre says about itself has no number, so nothing proves it
+        keys = store.keys()
+        for key in [key for key in keys if not key.startswith(f"{CENTRE}/")]:
+            start_ms: int | None = 0
+            while start_ms is not None:
+                page = store.samples(key, start_ms=start_ms, end_ms=END_MS, limit=PAGE)
+                for time_ms, value, quality in zip(
+                    page.time_ms.tolist(), page.value.tolist(), page.quality.tolist(), strict=True
+                ):
+                    found.setdefault(key, Counter())[time_ms, struct.pack("<dB", value, quality)] += 1
+                start_ms = page.next_ms
+        return found, store.position()
+    finally:
+        store.close()
 
 
 def check_history(data: Path, site: str, records: Sequence[Record]) -> int:

@@ -287,6 +287,12 @@ class Ballast:
                     while file.write(bytes(piece)):
                         pass
 
+    def leave(self, share: float) -> None:
+        """Leave this share of the disk."""
+        with self._path.open("ab", buffering=0) as file:
+            while (free := os.statvfs(self._path)).f_bavail > share * free.f_blocks:
+                file.write(bytes(1 << 16))
+
     def drop(self) -> None:
         """Give the room back."""
         self._path.unlink()
@@ -351,6 +357,39 @@ def test_a_full_disk_at_the_centre(tmp_path: Path) -> None:
         until("every swipe is answered", lambda: chain.reader.waiting == 0, within_s=90)
         until("all is stored", lambda: _is_level(chain), within_s=40, every_s=0.2)
         _check_swipes(chain)
+
+
+def test_a_disk_that_fills_up_is_an_alarm(tmp_path: Path) -> None:
+    """At 80 % an alarm, at 95 % louder ones, no gateway is blamed; with room they clear and nothing is missing."""
+    with ExitStack() as stack:
+        data = stack.enter_context(small_disk(tmp_path / "data", 192 * MIB))
+        chain = Chain(stack, tmp_path, data=data)
+        chain.room.wait_ready(within_s=60)
+        chain.goes_on("at first")
+        ballast = Ballast(data)
+        ballast.leave(0.15)
+        until("people are told early", lambda: _active(chain).get("disk.use") == 3, within_s=60)
+        chain.goes_on("at 85 %")
+        ballast.leave(0.04)
+        until("the alarm is louder", lambda: _active(chain).get("disk.use") == 2, within_s=60)
+        until("the stop is told", lambda: _active(chain).get("intake.stopped") == 2, within_s=60)
+        assert chain.status()["ingest"]["problems"][0] == "disk.full"
+        answered = len(chain.reader.answered)
+        until("readers are answered all the while", lambda: len(chain.reader.answered) > answered + 100, within_s=90)
+        assert set(_active(chain)) == {"disk.use", "intake.stopped"}, "no gateway is called silent for it"
+        ballast.drop()
+        until("both alarms are over", lambda: not _active(chain), within_s=60)
+        chain.goes_on("with room again")
+        chain.reader.rest()
+        until("every swipe is answered", lambda: chain.reader.waiting == 0, within_s=90)
+        until("all is stored", lambda: _is_level(chain), within_s=60, every_s=0.2)
+        _check_swipes(chain)
+
+
+def _active(chain: Chain) -> dict[str, int]:
+    """Return rule -> priority of the active alarms of the centre and of gateways."""
+    rows = [row for row in chain.room.items("/alarms") if row["is_active"] and row["equipment"] in ("CENTRE", "GW-01")]
+    return {row["row"].partition("|")[0]: row["priority"] for row in rows}
 
 
 def _outbox_frames(chain: Chain) -> int:
