@@ -126,7 +126,7 @@ class Collector:
             self._take(samples)
 
     async def event(self, event: Event) -> None:
-        """Take one event; returns after the outbox has committed it.
+        """Take one event; returns after the outbox has committed it. An id that came lately enters once.
 
         Raises:
             StoreError: If the event reserve is full; the reader must keep its record.
