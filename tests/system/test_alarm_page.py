@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, ViewportSize, expect
 
 from tests.node import node_or_skip
-from tests.system.browser import PHONE, SCREENSHOTS, Seat, chromium
+from tests.system.browser import DESK, PHONE, SCREENSHOTS, Seat, chromium
 from tests.system.room import Room, running_up, until
 from tests.system.test_screens import AXE, RULES, WEB
 
@@ -106,4 +106,20 @@ def test_the_console_fits_a_phone(browser: Browser, room: Room) -> None:
     page = console(seat)
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
     page.screenshot(path=SCREENSHOTS / "alarms-phone-en.png", animations="disabled")
+    seat.close()
+
+
+@pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
+@pytest.mark.parametrize("theme", ["night", "day"])
+def test_the_measures_are_a_page(browser: Browser, room: Room, theme: str, size: ViewportSize) -> None:
+    """Rates, floods and bad actors with their targets; clean for axe-core, and no wider than the screen."""
+    seat = Seat(browser, room, size=size, theme=theme, lang="zh" if theme == "night" else "en")
+    page = console(seat)
+    page.locator(".mlink").click()
+    expect(page.locator(".tiles dd").first).to_be_visible()
+    expect(page.locator(".bars li").first).to_be_visible()
+    assert violations(page) == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= size["width"]
+    page.screenshot(path=SCREENSHOTS / f"measures-{theme}-{size['width']}.png", animations="disabled")
+    assert seat.console.errors == []
     seat.close()

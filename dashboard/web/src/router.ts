@@ -16,6 +16,7 @@ export const router = createRouter({
     { path: '/sign-in', component: () => import('./pages/SignInPage.vue'), meta: { isPublic: true } },
     { path: '/setup', component: () => import('./pages/SetupPage.vue'), meta: { isPublic: true } },
     { path: '/alarms', component: () => import('./pages/AlarmsPage.vue'), meta: { name: 'alarms' } },
+    { path: '/measures', component: () => import('./pages/MeasuresPage.vue'), meta: { name: 'alarms' } },
     { path: '/tickets', component: () => import('./pages/TicketsPage.vue'), meta: { name: 'tickets' } },
     { path: '/tickets/:id', component: () => import('./pages/TicketPage.vue'), props: true, meta: { name: 'tickets' } },
     { path: '/access', component: () => import('./pages/AccessPage.vue'), meta: { name: 'access' } },

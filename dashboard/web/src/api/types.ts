@@ -294,6 +294,39 @@ export interface Person {
   role: string
 }
 
+export interface MeasuredRow {
+  row: string
+  equipment: string
+  equipment_name: Words
+  title: Words
+  alarms: number
+  share: number | null
+  bursts: number | null
+}
+
+/** Performance measures of the alarm system over a period. */
+export interface Measures {
+  start_ms: number
+  end_ms: number
+  alarms: number
+  per_hour: number
+  per_day: number
+  peak_10_min: { alarms: number; end_ms: number | null }
+  peak_hour: { alarms: number; end_ms: number | null }
+  above_target_share: number
+  floods: { start_ms: number; end_ms: number; alarms: number; peak: number }[]
+  flood_share: number
+  priorities: Partial<Record<Priority, { alarms: number; share: number }>>
+  chattering: MeasuredRow[]
+  fleeting: number
+  bad_actors: MeasuredRow[]
+  acknowledged: Partial<Record<Priority, { alarms: number; p50_s: number | null; p95_s: number | null }>>
+  never_acknowledged: number
+  realarms: number
+  standing: { row: string; equipment: string; equipment_name: Words; title: Words; priority: Priority; raised_ms: number }[]
+  covered: (Overlay & { row: string; rule: string; equipment: string; equipment_name: Words })[]
+}
+
 export interface Stats {
   samples_per_s: number
   alarm_scan_ms: number | null
