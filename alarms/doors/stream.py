@@ -77,17 +77,17 @@ class SwipeStream:
     def take(self, events: Iterable[Event]) -> Iterator[Told]:
         """Note swipes and yield what single ones tell."""
         for record, item, _ in events:
-            if item.event.kind != ACCESS:
+            door = self.journeys.door(item.event.equipment or "")
+            if item.event.kind != ACCESS or door < 0:
                 continue
             swipe = swipe_of(
                 item.event.equipment or "", item.event.fields, time_ms=item.judged_ms, registry=self._registry
             )
             is_late = swipe.time_ms + SKEW_MS < self._done_ms
             yield from self._alone(swipe, record, is_late=is_late, arrived_ms=item.arrived_ms)
-            door = self.journeys.door(swipe.door)
             if is_late:
                 self.late += 1
-            elif door >= 0:
+            else:
                 what = BITS["granted"] if swipe.is_granted else 0
                 for reason in swipe.reasons:
                     what |= BITS[reason]
