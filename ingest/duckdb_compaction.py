@@ -16,7 +16,20 @@ from typing import Any
 import structlog
 
 from ingest.cells import HOUR_MS, MINUTE_MS
-from ingest.duckdb_layout import CELL, GOOD, SAMPLE, Day, Places, file_name, hot_table, put_day, quoted, read_shape
+from ingest.duckdb_layout import (
+    CELL,
+    FILED,
+    GOOD,
+    SAMPLE,
+    Day,
+    Places,
+    file_name,
+    hot_table,
+    put_day,
+    quoted,
+    raw_file,
+    read_shape,
+)
 from ingest.store import DAY_MS, Retention
 from watchroom.disk import RealDisk
 
@@ -31,6 +44,7 @@ GRACE_MS = 600_000
 LATE_ROWS = 100_000
 LATE_MS = HOUR_MS
 DRAFT = "draft"
+_SAMPLE = "signal, time_ms, value, quality"
 _HELD_CELLS = HOLD_MS // MINUTE_MS
 _NEWEST = "lead(time_ms) over (partition by signal order by time_ms, age, r) is distinct from time_ms"
 
@@ -199,7 +213,7 @@ class Compaction:
             "time_ms >= (select min(cell) from cells) * {0} - {1} and time_ms < (select max(cell) + 1 from cells) * {0}"
         )
         bounds = span.format(MINUTE_MS, HOLD_MS)
-        sources = [f"select *, {age} as age, rowid as r from {source} where {bounds} and {around}"
+        sources = [f"select {_SAMPLE}, {age} as age, rowid as r from {source} where {bounds} and {around}"
                    for age, source in enumerate([*self._raw_sources(day), "fresh"])]  # fmt: skip
         self._db.execute(
             f"""create or replace temp table merged as select signal, time_ms, value, quality
@@ -212,7 +226,7 @@ class Compaction:
         self._db.execute(f"insert into hour {_HOURS.format(minutes=' union all '.join(minutes))}")
 
     def _raw_sources(self, day: Day) -> list[str]:
-        file = [f'"{file_name("raw", day.day, day.raw)}".raw'] if day.raw else []
+        file = [raw_file(day)] if day.raw else []
         return [*file, day.raw_table]
 
     def _minute_sources(self, day: Day) -> list[str]:
@@ -224,7 +238,7 @@ class Compaction:
         version = day.version + 1
         files = [file_name(kind, day.day, number) for kind, number in _files_of(day)]
         with self._places.attached(files):
-            raw = self._file("raw", day, version, SAMPLE, self._sorted_samples(day)) if not day.raw_gone else False
+            raw = self._file("raw", day, version, FILED, self._sorted_samples(day)) if not day.raw_gone else False
             minute = self._file("minute", day, version, CELL, self._sorted_minutes(day))
         if raw is None or minute is None:
             return
@@ -274,9 +288,10 @@ class Compaction:
     def _sorted_samples(self, day: Day) -> Iterator[str]:
         sources = self._raw_sources(day)
         for first, last in self._shares(sources):
-            rows = [f"select *, {age} as age, rowid as r from {source} where signal between {first} and {last}"
+            rows = [f"select {_SAMPLE}, {age} as age, rowid as r from {source} where signal between {first} and {last}"
                     for age, source in enumerate(sources)]  # fmt: skip
-            yield f"""select signal, time_ms, value, quality from ({" union all ".join(rows)})
+            time = f"(time_ms - {day.day * DAY_MS})"
+            yield f"""select signal, {time} // 1000, {time} % 1000, value, quality from ({" union all ".join(rows)})
                 qualify {_NEWEST} order by signal, time_ms"""
 
     def _sorted_minutes(self, day: Day) -> Iterator[str]:

@@ -25,7 +25,7 @@ from ingest.cells import (
     pairs,
     taken,
 )
-from ingest.duckdb_layout import GOOD, Day, Places, Shape, file_name, hot_table
+from ingest.duckdb_layout import GOOD, Day, Places, Shape, file_name, hot_table, raw_file
 from ingest.store import DAY_MS, Buckets, Sample, Samples
 
 ROWS = ("series", "time_ms", "value", "quality")
@@ -187,7 +187,7 @@ class Reading:
         name = file_name("raw", day.day, day.raw)
         bucket = f"(time_ms - {grid.start_ms}) * {grid.buckets} // {grid.end_ms - grid.start_ms}"
         with self._places.attached([name]):
-            where = f'from "{name}".raw where {self._among} and time_ms >= {begin} and time_ms < {end}'
+            where = f"from {raw_file(day)} where {self._among} and time_ms >= {begin} and time_ms < {end}"
             good = self._db.execute(
                 f"""select signal, {bucket} as bucket, count(*) as "count", min(value) as "min", max(value) as "max",
                     sum(value) as total, arg_max(value, time_ms) as "last", max(time_ms) as last_ms
@@ -215,7 +215,7 @@ class Reading:
 
     def _raw(self, day: Day) -> list[str]:
         """Return the sources of a day's samples, oldest first."""
-        file = [f'"{file_name("raw", day.day, day.raw)}".raw'] if day.raw else []
+        file = [raw_file(day)] if day.raw else []
         return [*file, day.raw_table] if day.is_open else file
 
     def end_samples(self, limit_ms: int, *, newest_first: bool) -> dict[int, Sample]:
