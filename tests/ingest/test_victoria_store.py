@@ -286,6 +286,40 @@ def test_a_server_that_drops_lines_is_found_out(tmp_path: Path) -> None:
         server.kill()
 
 
+def test_an_import_that_meets_a_restart_tells_the_writer_too(server: VictoriaServer, tmp_path: Path) -> None:
+    """The import is told to try again, and what the journal had on its way is sent again all the same."""
+    store = store_at(server, tmp_path, settle_s=3600.0)
+    store.write(batch_of([(0, START, 1.0, 0)]), position=5)
+    server.kill()
+    with pytest.raises(StoreError, match=str(server.port)):
+        store.write(batch_of([(1, START, 2.0, 0)]), position=None)
+    # the server counts its age in whole seconds
+    until(lambda: int(time.time()) > store._started_s, "the clock stands")
+    server.start()
+    with pytest.raises(StoreError, match="try again"):
+        store.write(batch_of([(1, START, 2.0, 0)]), position=None)
+    store.write(batch_of([(1, START, 2.0, 0)]), position=None)
+    with pytest.raises(RewoundError) as caught:
+        store.write(batch_of([(0, START + 1, 3.0, 0)]), position=6)
+    assert caught.value.position == 0
+    store.close()
+
+
+def test_an_import_older_than_the_server_keeps_is_refused(tmp_path: Path) -> None:
+    """A person is there to be told: nothing of it is thrown away silently."""
+    server = VictoriaServer(tmp_path, "-retentionPeriod=30d", "-dedup.minScrapeInterval=1ms")
+    server.start()
+    try:
+        store = store_at(server, tmp_path)
+        old = int(time.time() * 1000) - 40 * 86_400_000
+        with pytest.raises(StoreError, match="older than the -retentionPeriod"):
+            store.write(batch_of([(0, old, 1.0, 0)]), position=None)
+        assert store.refused == 0
+        store.close()
+    finally:
+        server.kill()
+
+
 def test_samples_outside_the_retention_are_counted_not_sent(tmp_path: Path) -> None:
     """The server would throw them away behind a 204 for ever: they are left out, said, and hold up nothing."""
     server = VictoriaServer(tmp_path, "-retentionPeriod=30d", "-dedup.minScrapeInterval=1ms")
