@@ -49,6 +49,7 @@ class Chunk:
         parts: (record, signals, times, values, qualities) of each frame of samples.
         events: (record, event) in order.
         snapshots: Records whose frame starts a new chain.
+        count: Samples in all parts.
     """
 
     offset: list[int] = field(default_factory=list)
@@ -57,6 +58,7 @@ class Chunk:
     parts: list[tuple[int, Ints, I64, F64, U8]] = field(default_factory=list)
     events: list[tuple[int, Event]] = field(default_factory=list)
     snapshots: set[int] = field(default_factory=set)
+    count: int = 0
     _marks: dict[int, tuple[list[int], list[int]]] = field(default_factory=dict)
     _before: I64 = field(default_factory=lambda: np.zeros(0, np.int64))
 
@@ -89,11 +91,6 @@ class Chunk:
         """Note how a computed lane's watermark rose in the chunk."""
         if records:
             self._marks[lane] = records, marks
-
-    @property
-    def count(self) -> int:
-        """How many samples there are."""
-        return sum(len(part[1]) for part in self.parts)
 
     @property
     def has_marks(self) -> bool:

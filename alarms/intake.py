@@ -116,6 +116,7 @@ class Intake:
         if lookup is None:
             self.counters["unknown"] += len(frame.alias)
             return
+        chunk.count += len(frame.alias)
         alias = frame.alias.astype(np.intp)
         if alias.max() < len(lookup):
             chunk.parts.append((record, lookup[alias], frame.time_ms, frame.value, frame.quality))
