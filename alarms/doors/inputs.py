@@ -253,13 +253,15 @@ class Inputs:
         """Return (grant slot, time) of what an event grants; its gateway is a source from now on."""
         _, item, gateway = one
         event, key = item.event, (item.event.kind, item.event.equipment or "")
-        sources = self.sources.setdefault(key, set())
+        sources = self.sources.get(key)
+        if sources is None:
+            sources = self.sources[key] = set()
         sources.add(gateway)
-        return [
-            (slot, item.judged_ms)
-            for slot, name, values in self._granting.get(key, ())
-            if _held(event.fields.get(name), values)
-        ]
+        granting = self._granting.get(key)
+        if granting is None:
+            return []
+        fields, judged_ms = event.fields, item.judged_ms
+        return [(slot, judged_ms) for slot, name, values in granting if _held(fields.get(name), values)]
 
     def slots_of(self, gateway: int) -> tuple[set[int], set[int]]:
         """Return (state slots, grant slots) of what a gateway reports."""
