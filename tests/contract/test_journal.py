@@ -362,6 +362,35 @@ def test_a_refused_sync_takes_back_the_whole_batch(tmp_path: Path) -> None:
     again.close()
 
 
+def test_a_failed_sync_of_one_thread_is_told_to_the_others(tmp_path: Path) -> None:
+    """Frames that another thread's failed sync took with it are never acknowledged: their own sync fails as well."""
+    disk = CrashDisk(tmp_path / "morgue")
+    journal = FileJournal(tmp_path / "journal", disk=disk)
+    fill(journal, 0, 3)
+    journal.append(SITE, "pump-house", payload(3), arrived_ms=3)
+
+    def fails() -> None:
+        journal.append(SITE, "centre", b"card", arrived_ms=3)
+        disk.refusing = {"write"}
+        with pytest.raises(StoreError, match="no space"):
+            journal.sync(SITE)
+        disk.refusing = set()
+        journal.append(SITE, "centre", b"card", arrived_ms=4)
+        assert journal.sync(SITE) == 4
+
+    other = threading.Thread(target=fails)
+    other.start()
+    other.join(20)
+    journal.append(SITE, "pump-house", payload(4), arrived_ms=5)
+    with pytest.raises(StoreError, match="another thread"):
+        journal.sync(SITE)
+    for number in (3, 4):
+        journal.append(SITE, "pump-house", payload(number), arrived_ms=6)
+    journal.sync(SITE)
+    assert [row.payload for row in read_all(journal)] == [*map(payload, range(3)), b"card", payload(3), payload(4)]
+    journal.close()
+
+
 def test_a_segment_that_cannot_be_started_stops_nothing(tmp_path: Path) -> None:
     """When no new file can be made the journal goes on in the old one."""
     disk = CrashDisk(tmp_path / "morgue")

@@ -58,7 +58,8 @@ class Journal(Protocol):
         """Make everything appended durable, wake the readers, and return the new end.
 
         Raises:
-            StoreError: If the disk refuses. Everything since the last sync is then gone from the journal.
+            StoreError: If the disk refuses. Everything since the last sync is then gone from the journal. A thread
+                whose records were taken along by the failed sync of another is told so by its own next sync.
         """
         ...
 

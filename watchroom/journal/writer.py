@@ -56,6 +56,8 @@ class PartitionWriter:
         self._write_lock = threading.RLock()
         self._changed = threading.Condition()
         self._pending: list[bytes] = []
+        self._owners: set[int] = set()
+        self._betrayed: set[int] = set()
         self._tail: list[Record] = []
         self._tail_bytes = 0
         self._file: AppendFile | None = None
@@ -98,6 +100,7 @@ class PartitionWriter:
             offset = self._next
             data = pack(offset, arrived_ms, gateway, payload)
             self._pending.append(data)
+            self._owners.add(threading.get_ident())
             self._tail.append(Record(offset, arrived_ms, gateway, payload))
             self._tail_bytes += len(payload)
             self._next = offset + 1
@@ -106,6 +109,10 @@ class PartitionWriter:
     def sync(self) -> int:
         """Make everything appended durable; see `Journal.sync`."""
         with self._write_lock:
+            if threading.get_ident() in self._betrayed:
+                # another thread's sync failed and took our records with it: nobody may call them durable
+                self._roll_back()
+                raise StoreError(f"{self._folder}: records were lost with another thread's failed sync")
             if self._next == self._durable:
                 return self._durable
             file = self._file or self._mend()
@@ -116,6 +123,7 @@ class PartitionWriter:
                 self._roll_back()
                 raise
             self._pending.clear()
+            self._owners.clear()
             self._durable_bytes = file.size
             self._segment.mark(self._next, file.size)
             self._publish(self._next)
@@ -260,6 +268,9 @@ class PartitionWriter:
     def _roll_back(self) -> None:
         """Forget what was not durable: after a failed sync nobody knows what of it is on the disk."""
         self._pending.clear()
+        self._betrayed |= self._owners
+        self._betrayed.discard(threading.get_ident())
+        self._owners.clear()
         with self._changed:
             keep = max(0, len(self._tail) - (self._next - self._durable))
             del self._tail[keep:]
