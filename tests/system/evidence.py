@@ -163,6 +163,8 @@ def check_alarms(url: str, site: str, judged: Judged, *, records: Sequence[Recor
         assert broken_alarm_event(connection, site) is None
     due = [item for item in judged.transitions if item.offset < reached]
     offline = Counter((item.kind.value, item.row.key, item.event_ms) for item in due)
+    # two cards refused in one millisecond are one occurrence: row and time are what it is known by
+    offline.update({key: 1 - count for key, count in offline.items() if key[0] == Change.RAISE.value})
     raised = {occurrence_id(item.row, item.event_ms) for item in due if item.kind is Change.RAISE}
     assert len(ids) == len(set(ids))
     assert set(ids) == raised, f"{len(set(ids) - raised)} too many, {len(raised - set(ids))} missing"
