@@ -352,7 +352,8 @@ class Receiver:
 
     def _measure_free(self) -> float:
         usage = shutil.disk_usage(self._folder)
-        return usage.free / usage.total
+        # as df tells it: blocks kept for root count neither as used nor as free
+        return usage.free / (usage.used + usage.free)
 
     def _make_metrics(self, registry: CollectorRegistry) -> None:
         self._frames = Counter(
