@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +56,15 @@ def specs(site: Site, equipment: str) -> list[SignalSpec]:
 
 
 class Bench:
-    """A site, its rules, a plant with one gateway for each named group of equipment, and one judge."""
+    """A site, its rules, a plant with one gateway for each named group of equipment, and one judge.
+
+    Args:
+        folder: For the births.
+        equipment: Id -> its entry in the site file.
+        gateways: Name -> equipment it reads.
+        rules: Text of ``rules.yaml``.
+        only: Type of equipment -> the signals its gateway announces; all of the template's if not named.
+    """
 
     def __init__(
         self,
@@ -65,15 +73,21 @@ class Bench:
         gateways: dict[str, Sequence[str]],
         *,
         rules: str | None = None,
+        only: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         self.site = small_site(equipment, rules=rules)
         self.rules: RuleSet = compile_rules(self.site, load_templates())
         self.plant = Plant(
-            folder, {name: [s for key in keys for s in specs(self.site, key)] for name, keys in gateways.items()}
+            folder, {name: [s for key in keys for s in self._specs(key, only)] for name, keys in gateways.items()}
         )
         self.evaluator = self.new_evaluator()
         self._judged = 0
         self.told: list[Transition] = []
+
+    def _specs(self, key: str, only: Mapping[str, Sequence[str]] | None) -> list[SignalSpec]:
+        found = specs(self.site, key)
+        names = (only or {}).get(self.site.equipment[key].type)
+        return found if names is None else [spec for spec in found if spec.key.partition("/")[2] in names]
 
     def new_evaluator(self) -> Evaluator:
         return Evaluator(self.rules, self.plant.births, SITE, site=self.site)
