@@ -158,7 +158,9 @@ class Splitter:
                 frame = _decode(data[at : at + size])
                 found.append(frame)
                 self.counts["checksum"] += isinstance(frame, BadFrame)
-                if isinstance(frame, FireFrame) or self._is_boundary(data, at + size):
+                if isinstance(frame, FireFrame) or (
+                    self._is_boundary(data, at + size) and not _holds_frame(data, at, at + size)
+                ):
                     at += size
                     continue
             self.counts["rubbish"] += 1
@@ -187,6 +189,19 @@ class Splitter:
     def _is_boundary(data: bytes, at: int) -> bool:
         """Whether a damaged frame seems to end where it says: then all of it is thrown away."""
         return at == len(data) or data[at : at + 2] == START[: len(data) - at]
+
+
+def _holds_frame(data: bytes, at: int, end: int) -> bool:
+    """Whether a good frame stands inside a damaged one, which then was rubbish with the outline of a frame."""
+    inner = data.find(START, at + 1)
+    while 0 <= inner < end:
+        length = int.from_bytes(data[inner + 24 : inner + 26], "little")
+        raw = data[inner : inner + HEAD_BYTES + length + TAIL_BYTES]
+        is_whole = len(raw) == HEAD_BYTES + length + TAIL_BYTES and length <= MAX_DATA
+        if is_whole and raw.endswith(END) and isinstance(_decode(raw), FireFrame):
+            return True
+        inner = data.find(START, inner + 1)
+    return False
 
 
 def _decode(raw: bytes) -> FireFrame | BadFrame:
