@@ -120,6 +120,7 @@ def test_frames_split_and_glued_anyhow_come_out_whole(sent: list[FireFrame], dat
 
 @given(st.lists(st.tuples(st.binary(max_size=40) | st.just(b"@@@"), frames), max_size=3), st.binary(max_size=40))
 @example([(b"@@" + bytes(22) + b"\x00\x03", FireFrame(serial=1, command=2))], b"")
+@example([(b"@@@", FireFrame(serial=0, command=0, target=bytes(5) + b"\x01", version=(0, 0)))], b"")
 def test_no_good_frame_is_lost_behind_rubbish(parts: list[tuple[bytes, FireFrame]], tail: bytes) -> None:
     """Noise between frames costs no frame: at the latest when the line is silent each one is found."""
     splitter, got = Splitter(), []
