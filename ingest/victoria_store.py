@@ -69,7 +69,7 @@ class VictoriaStore:
         self._lock = threading.Lock()
         self._mark = ""
         self._started_s = 0
-        self._base = 0
+        self._base = self._inserted = 0
         self._retention_ms = 0
         self._is_sure = False
         self._owed: RewoundError | None = None
@@ -164,8 +164,10 @@ class VictoriaStore:
             return
         figures = self._link.figures()
         self._figured_s = now_s
-        if figures.started_s != self._started_s:
+        # its start is told in whole seconds: a counter that went back tells of a start within the same one
+        if figures.started_s != self._started_s or figures.inserted < self._inserted:
             self._reconnect(figures)
+        self._inserted = figures.inserted
         missing = self._settling.count(figures.inserted - self._base, now_s=now_s)
         if missing:
             raise StoreError(
@@ -196,9 +198,10 @@ class VictoriaStore:
                 f"{self._link.name} must be started with -dedup.minScrapeInterval=1ms: "
                 "otherwise samples that are sent again count twice"
             )
-        was_restarted = not first and figures.started_s != self._started_s
+        was_restarted = not first and (figures.started_s != self._started_s or figures.inserted < self._inserted)
         had_sent = self._settling.sent > 0
         self._started_s, self._base, self._retention_ms = figures.started_s, figures.inserted, flags.retention_ms
+        self._inserted = figures.inserted
         self._settling.restart()
         self._figured_s = time.monotonic()
         has_mark = self._has_mark()
