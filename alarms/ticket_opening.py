@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
-from sqlalchemy import bindparam, or_, select
+from sqlalchemy import bindparam, case, func, or_, select
 
 from alarms.feed import Turn
 from alarms.ticket_clock import ClockKind, started
@@ -25,12 +25,26 @@ REPEAT_MS = 30 * DAY_MS
 CHUNK = 500
 # statements of every alarm are made once: making one costs more than running it
 _INSERTS = tuple(table.insert() for table in (ticket, ticket_clock, ticket_event, ticket_alarm, message))
-_OF_EQUIPMENT = (
-    select(ticket)
+# a cancelled ticket (false alarm) must not hide that the fault was repaired some days ago
+_RANK = case(
+    (ticket.c.state == TicketState.CANCELLED.value, 0), (ticket.c.state == TicketState.CLOSED.value, 1), else_=2
+)
+_PLACED = (
+    select(
+        ticket.c.id,
+        func.row_number()
+        .over(
+            partition_by=(ticket.c.equipment, ticket.c.fault, ticket.c.type),
+            order_by=(_RANK.desc(), ticket.c.created_ms.desc(), ticket.c.number.desc()),
+        )
+        .label("place"),
+    )
     .where(ticket.c.site == bindparam("site"), ticket.c.equipment.in_(bindparam("wanted", expanding=True)))
     .where(or_(ticket.c.state.in_(OPEN_STATES), ticket.c.closed_ms > bindparam("since_ms")))
-    .order_by(ticket.c.created_ms, ticket.c.number)
+    .subquery()
 )
+# the server picks: equipment may have thousands of tickets, and only one of each fault matters
+_OF_EQUIPMENT = select(ticket).join(_PLACED, _PLACED.c.id == ticket.c.id).where(_PLACED.c.place == 1)
 _LINKS = select(ticket_alarm.c.alarm_id, ticket_alarm.c.ticket_id).where(
     ticket_alarm.c.alarm_id.in_(bindparam("wanted", expanding=True))
 )
@@ -257,18 +271,9 @@ def _latest(turn: Turn, orders: Sequence[TicketOrder]) -> dict[tuple[str, str, s
         part = {"site": turn.site, "wanted": equipment[start : start + CHUNK], "since_ms": turn.now_ms - REPEAT_MS}
         for row in map(dict, turn.connection.execute(_OF_EQUIPMENT, part).mappings()):
             key = (row["equipment"], row["fault"], row["type"])
-            if key in keys and _is_better(row, found.get(key)):
+            if key in keys:
                 found[key] = row
     return found
-
-
-def _is_better(row: Mapping[str, Any], than: Mapping[str, Any] | None) -> bool:
-    if than is None:
-        return True
-    # a cancelled ticket (false alarm) must not hide that the fault was repaired some days ago
-    rank = {TicketState.CLOSED.value: 1, TicketState.CANCELLED.value: 0}
-    mine, other = rank.get(row["state"], 2), rank.get(than["state"], 2)
-    return mine >= other
 
 
 def _links(turn: Turn, orders: Sequence[TicketOrder]) -> set[tuple[str, str]]:
