@@ -144,8 +144,7 @@ class InfluxStore:
             raise StoreError(f"{lost} samples are older than the bucket {self._bucket} keeps")
         self.refused += lost
         log.warning("samples older than the bucket keeps", count=lost, total=self.refused)
-        columns = {name: getattr(batch, name)[fits] for name in ("series", "time_ms", "value", "quality")}
-        return SampleBatch(keys=batch.keys, **columns)
+        return batch.only(fits)
 
     def _settle(self) -> None:
         """Find or make bucket, roll-up bucket and task; go back to the beginning if the bucket is a new one."""

@@ -69,6 +69,11 @@ class SampleBatch:
     def __len__(self) -> int:
         return len(self.series)
 
+    def only(self, fits: NDArray[np.bool_]) -> SampleBatch:
+        """Return the samples for which ``fits``, shape (n,), is true."""
+        columns = {name: getattr(self, name)[fits] for name in ("series", "time_ms", "value", "quality")}
+        return SampleBatch(keys=self.keys, **columns)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Buckets:

@@ -150,8 +150,7 @@ class VictoriaStore:
             raise StoreError(f"{lost} samples are older than the -retentionPeriod of {self._link.name}")
         self.refused += lost
         log.warning("samples outside the retention of the history store", count=lost, total=self.refused)
-        columns = {name: getattr(batch, name)[fits] for name in ("series", "time_ms", "value", "quality")}
-        return SampleBatch(keys=batch.keys, **columns)
+        return batch.only(fits)
 
     def _verify(self) -> None:
         """Compare the server's counter with what was sent.
